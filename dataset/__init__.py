@@ -1,0 +1,1 @@
+"""What a problem, a solution and a right answer are; sources, verification and mixture of training data."""

@@ -1,0 +1,1 @@
+"""Ask a model, run its tools, grade, tabulate: `python -m evaluator`."""

@@ -1,0 +1,159 @@
+"""What goes into the sandbox and what comes out of it: plain frozen data, the same at every door.
+
+An `ExecResult` describes the program only. Failures of the sandbox are exceptions (`sandbox.errors`).
+"""
+
+from __future__ import annotations
+
+import base64
+import math
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, fields
+from typing import Any, Literal, get_args
+
+from sandbox.errors import BadRequest
+
+Mode = Literal["notebook", "script"]
+Status = Literal["ok", "error", "timeout", "memory_limit", "killed"]
+Isolation = Literal["jail", "pod", "none"]
+
+KIB, MIB, GIB = 1 << 10, 1 << 20, 1 << 30
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Limits:
+    """What one run may use. The defaults suit programs that solve school and competition mathematics.
+
+    `output_bytes` holds for stdout, stderr and the value each; what exceeds it is cut out of the middle and
+    counted, and never ends the program. `memory_bytes` and `processes` hold for all processes of the run
+    together. `file_bytes` caps its working directory and /tmp together.
+    """
+
+    wall_seconds: float = 10.0
+    cpu_seconds: float = 10.0
+    memory_bytes: int = 1 * GIB
+    output_bytes: int = 64 * KIB
+    processes: int = 32
+    file_bytes: int = 64 * MIB
+
+    # The largest values a caller may ask for: beyond them a limit is a mistake, not a wish.
+    MAXIMUM = {
+        "wall_seconds": 3600.0,
+        "cpu_seconds": 3600.0,
+        "memory_bytes": 64 * GIB,
+        "output_bytes": 16 * MIB,
+        "processes": 4096,
+        "file_bytes": 16 * GIB,
+    }
+
+    def check(self) -> None:
+        """Raise `BadRequest` naming every limit that is not a positive finite number within `MAXIMUM`."""
+        problems = []
+        for name, most in self.MAXIMUM.items():
+            value = getattr(self, name)
+            if not isinstance(value, (int, float)) or isinstance(value, bool) or not math.isfinite(value):
+                problems.append(f"{name} is {value!r}, expected a finite number")
+            elif not 0 < value <= most:
+                problems.append(f"{name} is {value}, expected more than 0 and at most {most}")
+        if problems:
+            raise BadRequest("limits: " + "; ".join(problems))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ExecRequest:
+    """One program to run, or one cell of a session.
+
+    `mode` "notebook" reports the value of the last expression, as a notebook would; "script" does not.
+    `files` are written into the working directory first; `fetch` names files to bring back from it.
+    `queue_seconds` bounds the wait for a free slot; the program's own clock starts when the program starts.
+    `key` makes a retry of the same request harmless: the first outcome is returned again.
+    """
+
+    code: str
+    mode: Mode = "notebook"
+    stdin: str = ""
+    files: Mapping[str, bytes] = field(default_factory=dict)
+    fetch: tuple[str, ...] = ()
+    limits: Limits = Limits()
+    seed: int = 0
+    queue_seconds: float = 60.0
+    key: str | None = None
+
+    def check(self) -> None:
+        """Raise `BadRequest` if this cannot be run as asked."""
+        if self.mode not in get_args(Mode):
+            raise BadRequest(f"mode is {self.mode!r}, expected one of {', '.join(get_args(Mode))}")
+        if not 0 <= self.seed < 1 << 32:
+            raise BadRequest(f"seed is {self.seed}, expected 0 to 4294967295 (numpy takes 32 bits)")
+        for name in (*self.files, *self.fetch):
+            parts = name.split("/")
+            if not name or name.startswith("/") or ".." in parts or "\0" in name or len(name) > 255:
+                raise BadRequest(f"file name {name!r}: expected a relative path that stays in the folder")
+        self.limits.check()
+
+
+@dataclass(frozen=True, slots=True)
+class ExecError:
+    """The exception that ended a program: its class name, its message, and the user's own frames."""
+
+    type: str
+    message: str
+    traceback: str
+
+
+@dataclass(frozen=True, slots=True)
+class Truncated:
+    """Bytes left out of the middle of each stream; 0 where it is whole."""
+
+    stdout: int = 0
+    stderr: int = 0
+    value: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ExecResult:
+    """What a program did.
+
+    `value` is the repr of the last expression (notebook mode), None if there was none or it was None.
+    `exit_code` is None if the program was ended by a signal or a limit. `lossy_decode`: some output was not
+    UTF-8 and was decoded with replacement. `wall_seconds` and `cpu_seconds` are the program's own,
+    `queue_seconds` what it waited before. `state_lost`: a session was ended by this cell (limit or exit).
+    """
+
+    status: Status
+    stdout: str = ""
+    stderr: str = ""
+    value: str | None = None
+    error: ExecError | None = None
+    exit_code: int | None = None
+    signal: int | None = None
+    truncated: Truncated = Truncated()
+    lossy_decode: bool = False
+    wall_seconds: float = 0.0
+    cpu_seconds: float = 0.0
+    queue_seconds: float = 0.0
+    peak_memory_bytes: int = 0
+    files: Mapping[str, bytes] = field(default_factory=dict)
+    isolation: Isolation = "jail"
+    state_lost: bool = False
+
+    @property
+    def ok(self) -> bool:
+        return self.status == "ok"
+
+
+def result_to_json(result: ExecResult) -> dict[str, Any]:
+    """A JSON-ready dict of `result`; file contents become base64."""
+    data = asdict(result)
+    data["files"] = {name: base64.b64encode(content).decode() for name, content in result.files.items()}
+    return data
+
+
+def result_from_json(data: Mapping[str, Any]) -> ExecResult:
+    """The inverse of `result_to_json`; fields it does not know are left out, so that versions may differ."""
+    known = {name: data[name] for name in (f.name for f in fields(ExecResult)) if name in data}
+    if known.get("error") is not None:
+        known["error"] = ExecError(**known["error"])
+    known["truncated"] = Truncated(**known.get("truncated", {}))
+    known["files"] = {name: base64.b64decode(content) for name, content in known.get("files", {}).items()}
+    return ExecResult(**known)

@@ -1,0 +1,1 @@
+"""From a mixture of verified solutions to a checkpoint: `python -m trainer`."""
