@@ -29,9 +29,7 @@ class ChatTokenizer(Protocol):
     all_special_ids: list[int]
     chat_template: Any
 
-    def apply_chat_template(
-        self, conversation: Any, *, tokenize: bool, add_generation_prompt: bool
-    ) -> Any: ...
+    def apply_chat_template(self, conversation: Any, *, tokenize: bool, add_generation_prompt: bool) -> Any: ...
 
     def encode(self, text: str, *, add_special_tokens: bool) -> list[int]: ...
 
@@ -56,9 +54,7 @@ class ChatFormat:
         self.tokenizer = tokenizer
         asked = [{"role": "user", "content": "question"}]
         opened = self._template(asked, add_generation_prompt=True)
-        whole = self._template(
-            [*asked, {"role": "assistant", "content": _PROBE}], add_generation_prompt=False
-        )
+        whole = self._template([*asked, {"role": "assistant", "content": _PROBE}], add_generation_prompt=False)
         if not whole.startswith(opened) or _PROBE not in whole[len(opened) :]:
             raise InputError(
                 "the chat template writes an assistant's message differently from its generation prompt: "

@@ -36,9 +36,7 @@ def read_jsonl(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
             try:
                 value = json.loads(line)
             except UnicodeDecodeError as error:
-                raise InputError(
-                    f"{path}:{number}: not UTF-8 at byte {error.start}: convert the file"
-                ) from None
+                raise InputError(f"{path}:{number}: not UTF-8 at byte {error.start}: convert the file") from None
             except json.JSONDecodeError as error:
                 raise InputError(f"{path}:{number}: not JSON ({error.msg} at column {error.colno})") from None
             if not isinstance(value, dict):
@@ -111,9 +109,7 @@ def read_manifest(folder: Path) -> Manifest | None:
     try:
         return Manifest(**json.loads(path.read_text(encoding="utf-8")))
     except (json.JSONDecodeError, TypeError) as error:
-        raise InputError(
-            f"{path}: not a manifest of ours ({error}); remove the folder to begin again"
-        ) from None
+        raise InputError(f"{path}: not a manifest of ours ({error}); remove the folder to begin again") from None
 
 
 def versions(*packages: str) -> dict[str, str]:

@@ -127,9 +127,7 @@ def as_output(printed: str) -> str:
 
 
 # An opening fence may be indented or follow words on its line; models write both. The language decides.
-_OPENING = re.compile(
-    r"(?P<before>.*?)(?P<fence>`{3,}|~{3,}) *(?P<language>python3?|py|output) *", re.IGNORECASE
-)
+_OPENING = re.compile(r"(?P<before>.*?)(?P<fence>`{3,}|~{3,}) *(?P<language>python3?|py|output) *", re.IGNORECASE)
 
 
 def parse(text: str) -> tuple[Turn, ...]:

@@ -81,9 +81,7 @@ def solution_from_json(data: Mapping[str, Any]) -> Solution:
     """
     problems: list[str] = []
 
-    def take(
-        mapping: Mapping[str, Any], name: str, allowed: tuple[str, ...] = (), default: str | None = None
-    ) -> str:
+    def take(mapping: Mapping[str, Any], name: str, allowed: tuple[str, ...] = (), default: str | None = None) -> str:
         value = mapping.get(name, default)
         if not isinstance(value, str):
             problems.append(f"{name!r} is {value!r}, expected a string")
@@ -94,9 +92,7 @@ def solution_from_json(data: Mapping[str, Any]) -> Solution:
 
     raw = data.get("problem")
     if not isinstance(raw, Mapping):
-        raise InputError(
-            f"'problem' is {raw!r}, expected an object with id, source, language, question, answer"
-        )
+        raise InputError(f"'problem' is {raw!r}, expected an object with id, source, language, question, answer")
     answer = raw.get("answer")
     if answer is not None and not isinstance(answer, str):
         problems.append(f"'answer' is {answer!r}, expected a string or null")
@@ -113,12 +109,9 @@ def solution_from_json(data: Mapping[str, Any]) -> Solution:
     )
     turns = data.get("turns")
     if not isinstance(turns, list) or not all(
-        isinstance(t, list) and len(t) == 2 and t[0] in get_args(TurnKind) and isinstance(t[1], str)
-        for t in turns
+        isinstance(t, list) and len(t) == 2 and t[0] in get_args(TurnKind) and isinstance(t[1], str) for t in turns
     ):
-        problems.append(
-            f"'turns' is {str(turns)[:80]}, expected a list of [kind, text] with kind text, code or output"
-        )
+        problems.append(f"'turns' is {str(turns)[:80]}, expected a list of [kind, text] with kind text, code or output")
         turns = []
     solution = Solution(
         id=take(data, "id"),

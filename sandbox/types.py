@@ -9,7 +9,7 @@ import base64
 import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
-from typing import Any, Literal, get_args
+from typing import Any, ClassVar, Literal, get_args
 
 from sandbox.errors import BadRequest
 
@@ -37,7 +37,7 @@ class Limits:
     file_bytes: int = 64 * MIB
 
     # The largest values a caller may ask for: beyond them a limit is a mistake, not a wish.
-    MAXIMUM = {
+    MAXIMUM: ClassVar[Mapping[str, float]] = {
         "wall_seconds": 3600.0,
         "cpu_seconds": 3600.0,
         "memory_bytes": 64 * GIB,
