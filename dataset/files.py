@@ -20,6 +20,48 @@ from typing import IO, Any
 from sandbox.errors import InputError
 
 MANIFEST = "manifest.json"
+LONGEST_LINE_BYTES = 16 << 20  # the longest real rows (solutions with long outputs) are below 1 MiB
+
+
+def read_raw_lines(path: Path) -> Iterator[tuple[int, bytes | None]]:
+    """The lines of a file that are not blank, with their numbers from 1, not decoded.
+
+    A line longer than `LONGEST_LINE_BYTES` comes as None and is never held in memory.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+    """
+    with path.open("rb") as file:
+        number = 0
+        while line := file.readline(LONGEST_LINE_BYTES + 1):
+            number += 1
+            if len(line) > LONGEST_LINE_BYTES and not line.endswith(b"\n"):
+                while (rest := file.readline(LONGEST_LINE_BYTES)) and not rest.endswith(b"\n"):
+                    pass
+                yield number, None
+            elif line.strip():
+                yield number, line
+
+
+def parse_line(line: bytes | None) -> dict[str, Any]:
+    """The JSON object in a raw line.
+
+    Raises:
+        InputError: it is too long, not UTF-8, or not one JSON object; says what, without file and line.
+    """
+    if line is None:
+        raise InputError(f"longer than {LONGEST_LINE_BYTES >> 20} MiB: no example is that long")
+    try:
+        value = json.loads(line.decode("utf-8-sig"))
+    except UnicodeDecodeError as error:
+        raise InputError(f"not UTF-8 at byte {error.start}: convert the file") from None
+    except json.JSONDecodeError as error:
+        raise InputError(f"not JSON ({error.msg} at column {error.colno})") from None
+    except (RecursionError, ValueError):  # nested too deep; an integer of more than 4,300 digits
+        raise InputError("not JSON that can be read: nested too deep, or a number is too long") from None
+    if not isinstance(value, dict):
+        raise InputError(f"expected a JSON object, found {type(value).__name__}")
+    return value
 
 
 def read_jsonl(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
@@ -29,19 +71,11 @@ def read_jsonl(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
         InputError: a line is not UTF-8 or not one JSON object; file and line are named.
         FileNotFoundError: there is no such file.
     """
-    with path.open("rb") as file:
-        for number, line in enumerate(file, 1):
-            if not line.strip():
-                continue
-            try:
-                value = json.loads(line)
-            except UnicodeDecodeError as error:
-                raise InputError(f"{path}:{number}: not UTF-8 at byte {error.start}: convert the file") from None
-            except json.JSONDecodeError as error:
-                raise InputError(f"{path}:{number}: not JSON ({error.msg} at column {error.colno})") from None
-            if not isinstance(value, dict):
-                raise InputError(f"{path}:{number}: expected a JSON object, found {type(value).__name__}")
-            yield number, value
+    for number, line in read_raw_lines(path):
+        try:
+            yield number, parse_line(line)
+        except InputError as error:
+            raise InputError(f"{path}:{number}: {error}") from None
 
 
 def write_line(file: IO[str], value: Mapping[str, Any]) -> None:

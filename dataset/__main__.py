@@ -1,0 +1,140 @@
+"""`python -m dataset build | verify | mix`: training data, from sources to a mixture."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from pathlib import Path
+
+from dataset.files import Manifest
+from sandbox.command import run_command
+from sandbox.errors import InputError
+from sandbox.types import Limits
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m dataset", description=__doc__)
+    commands = parser.add_subparsers(dest="command", required=True)
+
+    build = commands.add_parser("build", help="make candidates of a source")
+    build.add_argument("source", help="'demo', or a source's name")
+    build.add_argument("--out", type=Path, required=True)
+    build.add_argument("--problems", type=int, default=2750, help="demo: training problems, three solutions each")
+    build.add_argument("--test-problems", type=int, default=200, help="demo: fresh problems for the exam")
+    build.add_argument("--seed", type=int, default=0, help="demo")
+    build.add_argument("--spoiled", type=float, default=0.15, help="demo: share of solutions spoiled on purpose")
+
+    verify = commands.add_parser("verify", help="run the candidates and keep the right ones")
+    verify.add_argument("inputs", type=Path, nargs="+", metavar="IN")
+    verify.add_argument("--out", type=Path, required=True)
+    verify.add_argument("--source", help="what the rows are; recognised from the first row if not given")
+    verify.add_argument("--sandbox", metavar="URL", help="a sandbox server; without it, one in each worker")
+    verify.add_argument("--workers", type=int, default=len(os.sched_getaffinity(0)))
+    verify.add_argument(
+        "--outputs",
+        choices=("keep", "replace", "require"),
+        default="require",
+        help="recorded outputs: trust them, put the real ones in their place, or drop where they differ (default)",
+    )
+    verify.add_argument(
+        "--profile", choices=("tora", "notebook"), default="tora", help="how --outputs replace writes an output"
+    )
+    verify.add_argument("--wall-seconds", type=float, default=10.0, help="time limit of one program")
+    verify.add_argument("--limit", type=int, help="verify the first N rows only")
+    verify.add_argument("--quiet", action="store_true")
+
+    mix = commands.add_parser("mix", help="make a training mixture of verified solutions")
+    mix.add_argument("inputs", type=Path, nargs="+", metavar="IN")
+    mix.add_argument("--out", type=Path, required=True)
+    mix.add_argument("--config", type=Path, help="mixture.toml")
+    mix.add_argument("--seed", type=int, default=0)
+    mix.add_argument("--quiet", action="store_true")
+    return parser
+
+
+def _build(arguments: argparse.Namespace) -> int:
+    if arguments.source == "demo":
+        from dataset.demo.build import build_demo
+
+        manifest = build_demo(
+            arguments.out,
+            problems=arguments.problems,
+            test_problems=arguments.test_problems,
+            seed=arguments.seed,
+            spoiled=arguments.spoiled,
+        )
+        print(f"build demo: {manifest.rows_out:,} solutions, {sum(manifest.summary['spoiled'].values()):,} spoiled")
+        for kind, count in manifest.summary["spoiled"].items():
+            print(f"  {kind:<14} {count:>6,}")
+        return 0
+    raise InputError(f"unknown source {arguments.source!r}")
+
+
+def _verify(arguments: argparse.Namespace) -> int:
+    from dataset.verification.verify import verify
+    from dataset.verification.workers import Settings
+
+    if arguments.workers < 1 or (arguments.limit is not None and arguments.limit < 1):
+        raise InputError(f"--workers {arguments.workers} --limit {arguments.limit}: expected at least 1")
+    limits = Limits(wall_seconds=arguments.wall_seconds, cpu_seconds=arguments.wall_seconds)
+    limits.check()
+    settings = Settings(
+        policy=arguments.outputs,
+        limits=limits,
+        profile=arguments.profile,
+        url=arguments.sandbox,
+        token=os.environ.get("SOROBAN_SANDBOX_TOKEN"),
+        threads=16 if arguments.sandbox else 2,
+    )
+    manifest = verify(
+        arguments.inputs,
+        arguments.out,
+        settings=settings,
+        workers=arguments.workers,
+        source=arguments.source,
+        limit=arguments.limit,
+        quiet=arguments.quiet,
+    )
+    _print_verification(manifest)
+    return _complain_of_bad_lines(manifest, arguments.out)
+
+
+def _print_verification(manifest: Manifest) -> None:
+    for path, source in manifest.config["inputs"]:
+        print(f"{path}: read as {source}")
+    print(f"{'source/style':<24} {'in':>9} {'kept':>9}  share  dropped")
+    for name, counts in manifest.summary["by_source_and_style"].items():
+        kept = counts.get("kept", 0)
+        reasons = ", ".join(f"{reason} {count:,}" for reason, count in counts.items() if reason not in ("in", "kept"))
+        print(f"{name:<24} {counts['in']:>9,} {kept:>9,} {kept / counts['in']:>6.1%}  {reasons}")
+    if outputs := manifest.summary.get("outputs"):
+        share = outputs["printed_again"] / outputs["recorded"]
+        print(f"recorded outputs printed again: {outputs['printed_again']:,} of {outputs['recorded']:,} ({share:.1%})")
+    if verdicts := manifest.summary.get("recorded_verdicts"):
+        print(f"against the publisher's verdicts: {', '.join(f'{name} {n:,}' for name, n in verdicts.items())}")
+    print(f"kept {manifest.rows_out:,} in {manifest.seconds:.1f} s")
+
+
+def _complain_of_bad_lines(manifest: Manifest, out: Path) -> int:
+    bad = manifest.summary["bad"]
+    if not bad:
+        return 0
+    import json
+
+    with (out / "bad.jsonl").open(encoding="utf-8") as file:
+        first = json.loads(file.readline())
+    raise InputError(
+        f"{first['file']}:{first['line']}: {first['problem']}. {bad:,} of {manifest.rows_in:,} lines could not be "
+        f"used; all are listed in {out / 'bad.jsonl'}. The others are done: mend these lines, or go on without"
+    )
+
+
+def main(argv: list[str]) -> int:
+    """Run one command; returns its exit code."""
+    arguments = _parser().parse_args(argv)
+    return {"build": _build, "verify": _verify}[arguments.command](arguments)
+
+
+if __name__ == "__main__":
+    sys.exit(run_command(main))

@@ -1,0 +1,64 @@
+"""What every source's conversion yields, and the few ways in which all of them read a field.
+
+A conversion takes one row of the source, as upstream writes it, to zero or more candidates. It never repairs a row
+that is not in the form its docstring shows: it raises `InputError`, and the row is reported by file and line.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from dataset import transcript
+from dataset.types import Language, Problem, Solution, Style, Turn
+from sandbox.errors import InputError
+
+_CHINESE = re.compile(r"[\u3400-\u9fff]")
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """A solution to be verified. `recorded_correct` is what its publisher said of it, None if nothing."""
+
+    solution: Solution
+    recorded_correct: bool | None = None
+
+
+def text_field(row: Mapping[str, Any], *names: str) -> str:
+    """The string in the first of the fields `names` that is there; numbers become text.
+
+    Raises:
+        InputError: none of them is there, or it holds something else.
+    """
+    for name in names:
+        if name in row:
+            value = row[name]
+            if isinstance(value, bool) or not isinstance(value, str | int | float):
+                raise InputError(f"{name!r} is {str(value)[:80]!r}, expected a string")
+            return str(value)
+    raise InputError(f"no field {' or '.join(repr(name) for name in names)}: found {', '.join(sorted(row)) or 'none'}")
+
+
+def language_of(text: str) -> Language:
+    """ "zh" if there is a Chinese character in `text`, else "en"."""
+    return "zh" if _CHINESE.search(text) else "en"
+
+
+def style_of(turns: tuple[Turn, ...]) -> Style:
+    """ "cot" without a program, "pot" for a single program and nothing else, "tir" otherwise."""
+    kinds = [turn.kind for turn in turns]
+    if "code" not in kinds:
+        return "cot"
+    return "pot" if kinds == ["code"] else "tir"
+
+
+def candidate(
+    problem: Problem, style: Style | None, text_or_turns: str | tuple[Turn, ...], suffix: str = ""
+) -> Candidate:
+    """A candidate for `problem`, from text in the grammar or from turns; the style is read off the turns if None."""
+    turns = transcript.parse(text_or_turns) if isinstance(text_or_turns, str) else transcript.tidy(text_or_turns)
+    return Candidate(
+        Solution(id=problem.id + suffix, problem=problem, style=style or style_of(turns), turns=transcript.tidy(turns))
+    )

@@ -1,0 +1,56 @@
+"""ToRA: tool-integrated solutions with their programs' outputs (github.com/microsoft/ToRA, MIT).
+
+Two shapes. Training examples (src/data, `tora_examples.jsonl`):
+
+    {"dataset": "tora-corpus-math", "level": "Level 5", "id": "math-train-1149-0", "gt": "2", "gt_cot": "Evaluating …",
+     "messages": [{"role": "user", "content": "Find $…$."},
+                  {"role": "assistant", "content": "```python\\n…\\n```\\n```output\\n2\\n```\\nThe answer is …"}]}
+
+and trajectories, as ../shared/data holds them (ToRA's and Rho-Math's published outputs):
+
+    {"id": "tora-code-34b/gsm8k/1", "question": "A robe takes …", "reference": "3",
+     "solution": "```python\\n…\\n```\\n```output\\n3.0\\n```\\nA robe takes $\\\\boxed{3}$ bolts.",
+     "recorded_prediction": "3", "recorded_correct": true}
+
+Trajectories are answers to *test* problems: for verifying and measuring, never for training.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+from dataset.sources.chat import last_exchange
+from dataset.sources.records import Candidate, candidate, language_of, text_field
+from dataset.types import Problem
+from sandbox.errors import InputError
+
+
+def convert(row: Mapping[str, Any], default_id: str) -> list[Candidate]:
+    """The one solution in a row."""
+    if "messages" in row:
+        question, text = last_exchange(row)
+        reference = text_field(row, "gt")
+    else:
+        question, text = text_field(row, "question"), text_field(row, "solution")
+        reference = text_field(row, "reference")
+    problem = Problem(
+        id=text_field(row, "id") if "id" in row else default_id,
+        source="tora",
+        language=language_of(question),
+        question=question,
+        answer=reference,
+        subject=text_field(row, "type") if "type" in row else "",
+        level=text_field(row, "level") if "level" in row else "",
+        split="train" if "messages" in row else "test",
+    )
+    return [replace(candidate(problem, None, text), recorded_correct=recorded_correct(row))]
+
+
+def recorded_correct(row: Mapping[str, Any]) -> bool | None:
+    """What the publisher's own grader said, None where the row does not say."""
+    value = row.get("recorded_correct")
+    if value is not None and not isinstance(value, bool):
+        raise InputError(f"'recorded_correct' is {value!r}, expected true or false")
+    return value

@@ -1,0 +1,1 @@
+"""Verification: which candidate solutions are right, decided by running them."""

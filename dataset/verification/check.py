@@ -1,0 +1,198 @@
+"""One solution, checked: its programs run, its answer compared with the reference.
+
+Sandbox failures pass through as exceptions: they say nothing about the solution. The caller tries again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any, Literal, Protocol
+
+from dataset import transcript
+from dataset.answers import extract
+from dataset.equality import equivalent
+from dataset.types import Solution, Turn
+from dataset.verification.outputs import same_output, without_addresses
+from sandbox.errors import BadRequest
+from sandbox.render import Profile, render
+from sandbox.types import ExecResult, Limits
+
+Policy = Literal["keep", "replace", "require"]
+Reason = Literal[
+    "no_reference",  # nothing to compare with
+    "not_in_grammar",  # its turns cannot be written down and read back
+    "no_program",  # a program of thought without a program
+    "not_runnable",  # the sandbox cannot be given the program at all
+    "program_raised",
+    "time_limit",
+    "memory_limit",
+    "killed",
+    "output_differs",  # a recorded output is not what the program prints
+    "no_answer",
+    "wrong_answer",
+    "undecided",  # the grader could not tell
+]
+_REASON_OF_STATUS: Mapping[str, Reason] = {
+    "error": "program_raised",
+    "timeout": "time_limit",
+    "memory_limit": "memory_limit",
+    "killed": "killed",
+}
+_EVIDENCE_CHARACTERS = 500
+_WHOLE = 1 << 24  # more characters than any output limit lets through
+_EXECUTORS: tuple[tuple[Profile, int | None], ...] = (("tora", _WHOLE), ("notebook", _WHOLE), ("tora", None))
+
+
+class Session(Protocol):
+    """The part of a sandbox session that is used here."""
+
+    def run(self, code: str, *, limits: Limits) -> ExecResult: ...
+
+    def __enter__(self) -> Session: ...
+
+    def __exit__(self, *_: object) -> None: ...
+
+
+class Runner(Protocol):
+    """The part of a sandbox that is used here."""
+
+    def run(self, code: str, *, limits: Limits) -> ExecResult: ...
+
+    def session(self) -> Session: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What became of a solution: kept (`reason` None) or dropped, and why.
+
+    `solution` is what to write down: with the policy "replace" its outputs are the real ones. `blocks` and
+    `agreeing` count the recorded outputs and those that the programs printed again.
+    """
+
+    solution: Solution
+    reason: Reason | None = None
+    evidence: Mapping[str, Any] = field(default_factory=dict)
+    blocks: int = 0
+    agreeing: int = 0
+
+
+def check(solution: Solution, sandbox: Runner, *, policy: Policy, profile: Profile = "tora", limits: Limits) -> Outcome:
+    """Whether `solution` is right.
+
+    In words: its extracted answer. A program of thought: run once, then its output's answer. Tool-integrated: every
+    block re-run in one session, the recorded outputs compared with the real ones, then the answer of the whole.
+    Policy "require": a differing output drops it. "replace": the real outputs, as `profile` shows them, take the place
+    of the recorded ones. "keep": recorded outputs stay, programs that fail today drop nothing, and agreement is only
+    counted.
+
+    Raises:
+        SandboxError: the sandbox failed (never `BadRequest`, which drops with the reason "not_runnable").
+    """
+    solution = replace(solution, turns=transcript.tidy(solution.turns))
+    if solution.problem.answer is None:
+        return Outcome(solution, "no_reference")
+    try:
+        transcript.render(solution.turns)
+        if solution.style == "cot":
+            return _judge(Outcome(solution), solution.turns)
+        if solution.style == "pot":
+            return _check_program(solution, sandbox, limits)
+        outcome = _rerun(solution, sandbox, policy, profile, limits)
+        return outcome if outcome.reason else _judge(outcome, outcome.solution.turns)
+    except BadRequest as error:
+        return Outcome(solution, "not_runnable", {"error": _short(str(error))})
+    except ValueError as error:
+        return Outcome(solution, "not_in_grammar", {"error": _short(str(error))})
+
+
+def _judge(outcome: Outcome, turns: tuple[Turn, ...]) -> Outcome:
+    problem = outcome.solution.problem
+    predicted, reference = extract(transcript.render(turns), problem), problem.answer
+    assert reference is not None, problem.id
+    if predicted is None:
+        return replace(outcome, reason="no_answer", evidence={"reference": reference})
+    verdict = equivalent(reference, predicted, problem.question)
+    if verdict.correct:
+        return outcome
+    evidence = {"reference": reference, "predicted": _short(predicted), "rule": verdict.rule}
+    return replace(outcome, reason="undecided" if verdict.correct is None else "wrong_answer", evidence=evidence)
+
+
+def _check_program(solution: Solution, sandbox: Runner, limits: Limits) -> Outcome:
+    program = next((turn.text for turn in reversed(solution.turns) if turn.kind == "code"), None)
+    if program is None:
+        return Outcome(solution, "no_program")
+    result = sandbox.run(program, limits=limits)
+    if not result.ok:
+        return Outcome(solution, _REASON_OF_STATUS[result.status], _evidence(result))
+    printed = _shown(result, max_chars=_WHOLE)
+    outcome = _judge(Outcome(solution), (Turn("code", program), Turn("output", printed)))
+    return replace(outcome, evidence={**outcome.evidence, "printed": _short(printed)}) if outcome.reason else outcome
+
+
+def _rerun(solution: Solution, sandbox: Runner, policy: Policy, profile: Profile, limits: Limits) -> Outcome:
+    """Run every block in one session and settle the recorded outputs by `policy`."""
+    turns = list(solution.turns)
+    programs = [index for index, turn in enumerate(turns) if turn.kind == "code"]
+    blocks = agreeing = 0
+    problem: tuple[Reason, dict[str, Any]] | None = None
+    with sandbox.session() as session:
+        for number, index in enumerate(programs, 1):
+            recorded = turns[index + 1].text if index + 1 < len(turns) and turns[index + 1].kind == "output" else None
+            result = session.run(turns[index].text, limits=limits)
+            same = recorded is not None and _agrees(recorded, result)
+            blocks += recorded is not None
+            agreeing += same
+            if problem is None and policy != "keep":
+                found = _problem_of(result, recorded, same, number == len(programs), policy)
+                problem = found and (found[0], {"block": number, **found[1]})
+            if policy == "replace" and recorded is not None:
+                turns[index + 1] = Turn("output", _shown(result, profile))
+            if result.state_lost:
+                # The blocks after it were written for a state that is gone: they are counted as not agreeing.
+                blocks += sum(later.kind == "output" for later in turns[index + 2 :])
+                break
+    reason, evidence = problem or (None, {})
+    return Outcome(replace(solution, turns=tuple(turns)), reason, evidence, blocks, agreeing)
+
+
+def _problem_of(
+    result: ExecResult, recorded: str | None, same: bool, last: bool, policy: Policy
+) -> tuple[Reason, dict[str, Any]] | None:
+    """Why this block drops the solution, if it does.
+
+    An exception that is recorded, or that a later block mends, is a step of the solution; as its last program's
+    outcome it is not: the answer then came from nowhere.
+    """
+    shown = result.error is not None and recorded is not None and result.error.type in recorded
+    mended = not last and (shown or policy == "replace")
+    if not result.ok and not (result.status == "error" and mended) and not (same and not last):
+        return _REASON_OF_STATUS[result.status], _evidence(result)
+    if result.state_lost and not last:
+        return "killed", {**_evidence(result), "exit_code": result.exit_code}
+    if policy == "require" and recorded is not None and not same:
+        return "output_differs", {"recorded": _short(recorded), "printed": _short(_shown(result))}
+    return None
+
+
+def _shown(result: ExecResult, profile: Profile = "tora", max_chars: int | None = None) -> str:
+    return transcript.as_output(without_addresses(render(result, profile, max_chars=max_chars)))
+
+
+def _agrees(recorded: str, result: ExecResult) -> bool:
+    """Whether any of the usual executors would have recorded this: value shown or not, long output cut or not."""
+    return any(same_output(recorded, _shown(result, profile, max_chars)) for profile, max_chars in _EXECUTORS)
+
+
+def _evidence(result: ExecResult) -> dict[str, Any]:
+    evidence: dict[str, Any] = {"status": result.status}
+    if result.error:
+        evidence["error"] = _short(without_addresses(f"{result.error.type}: {result.error.message}"))
+    if result.signal is not None:
+        evidence["signal"] = result.signal
+    return evidence
+
+
+def _short(text: str) -> str:
+    return text if len(text) <= _EVIDENCE_CHARACTERS else text[:_EVIDENCE_CHARACTERS] + "…"

@@ -1,0 +1,102 @@
+"""`python -m dataset verify`: candidates in, kept and dropped ones out, with reasons and evidence.
+
+The input is read in chunks of lines, each chunk is verified by one worker into a part file, and the parts are joined in
+order. Nothing is held in memory but the chunks in flight; a run that was killed goes on where it was.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+import sys
+import time
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from functools import partial
+from pathlib import Path
+
+from tqdm import tqdm
+
+from dataset.files import Manifest, parse_line, read_manifest, read_raw_lines, sha256
+from dataset.processes import Chunk, claimed, cut, run_chunks
+from dataset.sources import find_source, recognise
+from dataset.verification.join import join
+from dataset.verification.workers import Settings, open_verifier
+from sandbox.errors import InputError
+
+
+def source_of(path: Path) -> str:
+    """The name of the source that the first readable row of `path` is of.
+
+    Raises:
+        InputError: it is of no known form.
+        FileNotFoundError: there is no such file.
+    """
+    seen = None
+    for _, line in read_raw_lines(path):
+        try:
+            seen = parse_line(line)
+        except InputError:
+            continue  # it is reported with its line number when its turn comes
+        if found := recognise(seen):
+            return found.name
+        break
+    fields = "nothing that can be read" if seen is None else f"the fields {', '.join(sorted(seen))}"
+    raise InputError(
+        f"{path}: its first row has {fields}, which is no known form. Say what it is with --source NAME, "
+        "or make candidates of it first: python -m dataset build SOURCE --file …"
+    )
+
+
+def verify(
+    inputs: Sequence[Path],
+    out: Path,
+    *,
+    settings: Settings,
+    workers: int,
+    source: str | None = None,
+    limit: int | None = None,
+    quiet: bool = False,
+) -> Manifest:
+    """Verify the solutions in `inputs` and write kept.jsonl, dropped.jsonl, bad.jsonl and manifest.json into `out`.
+
+    Lines that cannot be used are listed in bad.jsonl and counted under `summary["bad"]`. A finished run over the same
+    inputs and settings is returned as it is; an unfinished one goes on.
+
+    Raises:
+        InputError: the inputs or settings cannot be used, or `out` holds a run over others.
+        SandboxError: the sandbox failed for good; what was verified is there for the next run.
+    """
+    started = time.monotonic()
+    named = find_source(source).name if source else None
+    todo = [(path, named or source_of(path)) for path in inputs]
+    hashes = {str(path): sha256(path) for path in inputs}
+    config = {**settings.config(), "inputs": [[str(path), name] for path, name in todo], "limit": limit}
+    done = read_manifest(out)
+    if done is not None:
+        if dict(done.config) != json.loads(json.dumps(config)) or dict(done.inputs) != hashes:
+            raise InputError(
+                f"{out}: holds a finished run over other inputs or settings; remove it or choose another --out"
+            )
+        return done
+    total = sum(1 for path in inputs for _ in read_raw_lines(path))
+    total = total if limit is None else min(limit, total)
+    with claimed(out, {**config, "hashes": hashes}) as work:
+        counts: Counter[str] = Counter()
+        chunks = list_missing(cut(todo, work, limit))
+        with tqdm(total=total, unit=" rows", disable=True if quiet else None, file=sys.stderr) as bar:
+            for lines, chunk_counts in run_chunks(chunks, workers, partial(open_verifier, settings)):
+                counts.update(chunk_counts)
+                bar.update(lines)
+                if judged := counts["kept"] + counts["dropped"]:
+                    bar.set_postfix_str(f"kept {counts['kept'] / judged:.1%}", refresh=False)
+        manifest = join(
+            work, out, config=config, hashes=hashes, rows_in=total, seconds=round(time.monotonic() - started, 3)
+        )
+        shutil.rmtree(work)
+    return manifest
+
+
+def list_missing(chunks: Iterator[Chunk]) -> Iterator[Chunk]:
+    """The chunks that have no part file yet."""
+    return (chunk for chunk in chunks if not chunk.part.exists())

@@ -1,0 +1,107 @@
+"""What one verification worker does: a chunk of lines through its own sandbox into a part file."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from dataset.files import parse_line, write_line
+from dataset.processes import Chunk, Work, part_file
+from dataset.sources import find_source
+from dataset.sources.records import Candidate
+from dataset.types import solution_to_json
+from dataset.verification.check import Outcome, Policy, Runner, check
+from sandbox import Sandbox
+from sandbox.errors import InputError, SandboxError, Unauthorized
+from sandbox.render import Profile
+from sandbox.types import Limits
+
+ATTEMPTS = 6
+FIRST_PAUSE_SECONDS = 0.25  # doubled after each attempt: eight seconds in all
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settings:
+    """What a worker must know. `threads`: solutions in flight in one worker. `token` opens the server at `url`."""
+
+    policy: Policy
+    limits: Limits
+    profile: Profile = "tora"
+    url: str | None = None
+    token: str | None = None
+    threads: int = 2
+
+    def config(self) -> dict[str, Any]:
+        """The settings that decide the result, for the manifest."""
+        return {"outputs": self.policy, "profile": self.profile, "limits": asdict(self.limits)}
+
+
+def check_with_patience(
+    candidate: Candidate, sandbox: Runner, settings: Settings, sleep: Callable[[float], None] = time.sleep
+) -> Outcome:
+    """`check`, begun again from the first block when the sandbox fails.
+
+    Raises:
+        SandboxError: it failed every time. Nothing is dropped for it: the run stops and can be started again.
+    """
+
+    def attempt() -> Outcome:
+        solution = candidate.solution
+        return check(solution, sandbox, policy=settings.policy, profile=settings.profile, limits=settings.limits)
+
+    for failures in range(ATTEMPTS - 1):
+        try:
+            return attempt()
+        except Unauthorized:
+            raise
+        except SandboxError:
+            sleep(FIRST_PAUSE_SECONDS * 2**failures)
+    return attempt()
+
+
+def verify_chunk(chunk: Chunk, sandbox: Runner, settings: Settings, pool: ThreadPoolExecutor) -> dict[str, int]:
+    """Verify the lines of `chunk` into its part file; return the counts of kept, dropped and bad."""
+    counts = {"kept": 0, "dropped": 0, "bad": 0}
+    convert = find_source(chunk.source).convert
+    jobs: list[tuple[int, str | tuple[Candidate, Future[Outcome]]]] = []
+    for number, line in chunk.lines:
+        try:
+            candidates = convert(parse_line(line), f"{Path(chunk.file).stem}/{number}")
+        except InputError as error:
+            jobs.append((number, str(error)))
+            continue
+        jobs.extend((number, (c, pool.submit(check_with_patience, c, sandbox, settings))) for c in candidates)
+    with part_file(chunk.part) as file:
+        for number, job in jobs:
+            kind, body = ("bad", {"problem": job}) if isinstance(job, str) else _record(job[0], job[1].result())
+            counts[kind] += 1
+            write_line(file, {"kind": kind, "file": chunk.file, "line": number, **body})
+    return counts
+
+
+def _record(candidate: Candidate, outcome: Outcome) -> tuple[str, dict[str, Any]]:
+    body: dict[str, Any] = {"row": solution_to_json(outcome.solution)}
+    if outcome.blocks:
+        body |= {"blocks": outcome.blocks, "agreeing": outcome.agreeing}
+    if candidate.recorded_correct is not None:
+        body["recorded_correct"] = candidate.recorded_correct
+    if outcome.reason is None:
+        return "kept", body
+    return "dropped", body | {"reason": outcome.reason, "evidence": dict(outcome.evidence)}
+
+
+@contextmanager
+def open_verifier(settings: Settings) -> Iterator[Work]:
+    """A worker's `verify_chunk` with a sandbox: the server at `settings.url`, or an engine with one slot of its own.
+
+    Raises:
+        SandboxUnavailable: no isolation on this machine, or no server there.
+    """
+    sandbox = Sandbox(settings.url, token=settings.token) if settings.url else Sandbox(workers=1)
+    with sandbox, ThreadPoolExecutor(settings.threads) as pool:
+        yield lambda chunk: verify_chunk(chunk, sandbox, settings, pool)
