@@ -1,0 +1,21 @@
+"""`python -m trainer --model M --data D --out O`: from a mixture to a model that vLLM loads."""
+
+from __future__ import annotations
+
+from sandbox.command import run_command
+from trainer.config import parse_config
+from trainer.run_folder import claim
+
+
+def main(argv: list[str]) -> int:
+    config = parse_config(argv)
+    if claim(config):
+        print(f"{config.out} is already trained with these settings")
+        return 0
+    from trainer.train import train  # torch: only when there is something to do
+
+    return train(config)
+
+
+if __name__ == "__main__":
+    raise SystemExit(run_command(main))

@@ -1,0 +1,146 @@
+"""Every setting of a training run. The defaults are the DeepSeekMath-Instruct recipe; each flag says its source.
+
+Recipe: arXiv 2402.03300, section 3.2: examples concatenated in random order up to a context of 4,096 tokens,
+500 steps, batch 256, constant learning rate 5e-5. What it leaves open is chosen here: betas, weight decay and
+clipping are those of DeepSeek LLM (arXiv 2401.02954, section 2.3), a batch counts rows of 4,096 tokens, there is no
+warm-up, and examples in one row never see each other.
+
+This file loads no torch: a run that is already complete, or asked for wrongly, ends without waiting for it.
+"""
+
+from __future__ import annotations
+
+import argparse
+import types
+from collections.abc import Sequence
+from dataclasses import MISSING, asdict, dataclass, fields
+from pathlib import Path
+from typing import Annotated, Any, Literal, Union, get_args, get_origin, get_type_hints
+
+from sandbox.errors import InputError
+
+Schedule = Literal["constant", "linear", "cosine"]
+Overlong = Literal["drop", "error"]
+Recompute = Literal["none", "selective", "full"]
+Precision = Literal["auto", "fp32", "bf16"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainConfig:
+    """What `python -m trainer` was asked to do; written to `run.json` before the work starts."""
+
+    data: Annotated[Path, "folder made by `python -m dataset mix`: train-*.jsonl and manifest.json"]
+    out: Annotated[Path, "folder for the trained model, its checkpoints and its log"]
+    model: Annotated[str | None, "model to start from: a folder, or a name on the Hugging Face hub"] = None
+    init: Annotated[str | None, "start a new model instead: a TOML or JSON file, or a name in trainer/configs"] = None
+
+    steps: Annotated[int, "optimizer steps (2402.03300)"] = 500
+    batch_rows: Annotated[int, "rows in a step, over all processes (2402.03300: batch 256)"] = 256
+    row_tokens: Annotated[int, "tokens in a row (2402.03300: context 4,096)"] = 4096
+    micro_rows: Annotated[int, "rows that one process computes at a time; changes memory and speed only"] = 1
+    repeat: Annotated[bool, "allow more steps than the data fill once; each pass has a new random order"] = False
+    overlong: Annotated[Overlong, "examples longer than a row: leave out and list them, or stop"] = "drop"
+    pack_buffer: Annotated[int, "examples that wait for a place; more waste less"] = 256
+
+    learning_rate: Annotated[float, "peak learning rate (2402.03300)"] = 5e-5
+    schedule: Annotated[Schedule, "learning rate after the warm-up (2402.03300: constant)"] = "constant"
+    final_rate: Annotated[float, "share of the peak that linear and cosine schedules end at"] = 0.0
+    warmup_steps: Annotated[int, "steps of linear warm-up (the paper names none)"] = 0
+    beta1: Annotated[float, "AdamW's first decay rate (2401.02954)"] = 0.9
+    beta2: Annotated[float, "AdamW's second decay rate (2401.02954)"] = 0.95
+    weight_decay: Annotated[float, "of matrices; gains and biases have none (2401.02954)"] = 0.1
+    clip: Annotated[float, "largest norm of a step's gradient over all parameters (2401.02954)"] = 1.0
+    seed: Annotated[int, "order of the examples and first weights of a new model"] = 0
+
+    precision: Annotated[Precision, "of the computation; weights stay fp32. auto: bf16 on CUDA, fp32 on a CPU"] = "auto"
+    recompute: Annotated[Recompute, "activations computed again in the backward pass: less memory, more time"] = "none"
+    compile: Annotated[bool, "compile each decoder layer (torch.compile)"] = False
+    threads: Annotated[int | None, "CPU threads of each process; default: torch's choice"] = None
+    export: Annotated[Literal["bf16", "fp32"], "number format of the exported weights"] = "bf16"
+
+    checkpoint_every: Annotated[int, "steps between checkpoints; one is also written on SIGTERM and Ctrl-C"] = 100
+    keep: Annotated[int, "checkpoints to keep"] = 2
+    log_every: Annotated[int, "steps between console lines; log.jsonl has every step"] = 1
+    rendered: Annotated[Path | None, "folder for tokenised data, to share between runs; default: OUT/rendered"] = None
+
+    def __post_init__(self) -> None:
+        problems = [] if (self.model is None) != (self.init is None) else ["give one of --model and --init"]
+        for name in ("steps", "batch_rows", "micro_rows", "pack_buffer", "checkpoint_every", "keep", "log_every"):
+            if getattr(self, name) < 1:
+                problems.append(f"--{name.replace('_', '-')} is {getattr(self, name)}, expected at least 1")
+        if self.row_tokens < 2:
+            problems.append(f"--row-tokens is {self.row_tokens}, expected at least 2")
+        if not 0 <= self.warmup_steps <= self.steps:
+            problems.append(f"--warmup-steps is {self.warmup_steps}, expected 0 to --steps {self.steps}")
+        if self.threads is not None and self.threads < 1:
+            problems.append(f"--threads is {self.threads}, expected at least 1")
+        for name, low, high in (("learning_rate", 0, 1), ("clip", 0, 1e9)):
+            if not low < getattr(self, name) <= high:
+                problems.append(f"--{name.replace('_', '-')} is {getattr(self, name)}, expected above {low} to {high}")
+        for name in ("final_rate", "weight_decay"):
+            if not 0 <= getattr(self, name) <= 1:
+                problems.append(f"--{name.replace('_', '-')} is {getattr(self, name)}, expected 0 to 1")
+        for name in ("beta1", "beta2"):
+            if not 0 <= getattr(self, name) < 1:
+                problems.append(f"--{name} is {getattr(self, name)}, expected 0 to below 1")
+        if not 0 <= self.seed < 1 << 63:
+            problems.append(f"--seed is {self.seed}, expected 0 to 2^63 - 1")
+        if problems:
+            raise InputError("; ".join(problems))
+
+    def to_json(self) -> dict[str, Any]:
+        return {name: str(value) if isinstance(value, Path) else value for name, value in asdict(self).items()}
+
+
+# What may differ when a run is taken up again: none of these changes what is learned.
+_FREE = {"out", "threads", "checkpoint_every", "keep", "log_every", "rendered", "micro_rows", "recompute", "compile"}
+
+
+def same_training(one: dict[str, Any], other: dict[str, Any]) -> list[str]:
+    """The settings in which two runs' `to_json` differ so that they learn different things, e.g. "steps 20 -> 30"."""
+    names = [name for name in other if name not in _FREE and one.get(name) != other[name]]
+    if names == ["steps"] and one.get("schedule") == "constant" and one["steps"] < other["steps"]:
+        return []  # a constant rate does not depend on where the run ends: it may go on further
+    return [f"{name} {one.get(name)} -> {other[name]}" for name in names]
+
+
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> Any:
+        raise InputError(f"{message}; see python -m trainer --help")
+
+
+def parse_config(argv: Sequence[str]) -> TrainConfig:
+    """The settings on a command line.
+
+    Raises:
+        InputError: unknown or missing flags, values out of range; all that are out of range are named at once.
+    """
+    summary = (__doc__ or "").partition("\n\n")
+    parser = _Parser(
+        prog="python -m trainer",
+        description="Turn a mixture into a trained model. The defaults are the DeepSeekMath-Instruct recipe.",
+        epilog=summary[2],
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    hints = get_type_hints(TrainConfig, include_extras=True)
+    for entry in fields(TrainConfig):
+        name = "--" + entry.name.replace("_", "-")
+        hint, text = get_args(hints[entry.name])
+        required = entry.default is MISSING
+        if hint is bool:
+            parser.add_argument(name, action="store_true", help=text)
+            continue
+        if get_origin(hint) in (Union, types.UnionType):
+            hint = get_args(hint)[0]
+        choices = get_args(hint) if get_origin(hint) is Literal else None
+        parser.add_argument(
+            name,
+            type=str if choices else hint,
+            choices=choices,
+            required=required,
+            default=None if required else entry.default,
+            help=text if required or entry.default is None else f"{text} (default {entry.default})",
+            metavar=None if choices else entry.name.upper(),
+        )
+    return TrainConfig(**vars(parser.parse_args(argv)))

@@ -1,0 +1,111 @@
+"""What a run will need, known before its first step: memory, disk, and arithmetic per step."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from transformers import AutoModelForCausalLM
+
+from sandbox.errors import InputError
+from trainer.config import TrainConfig
+from trainer.world import World
+
+_STATE_BYTES = 16  # a parameter's fp32 weight and gradient, and AdamW's two fp32 moments
+# Dense bf16 peaks without sparsity, in FLOP/s (NVIDIA's data sheets), by a part of the device's name.
+PEAK_FLOPS = {"H200": 989e12, "H100": 989e12, "A100": 312e12}
+
+
+@dataclass(frozen=True)
+class Size:
+    """Parameters of a model: all, those that multiply every token (no embedding, no head), and the head's."""
+
+    parameters: int
+    body: int
+    head: int
+    layers: int
+    attention_width: int  # query heads times their dimension
+
+
+def measure(config: Any) -> Size:
+    """The size of the model that `config` describes, without making it."""
+    with torch.device("meta"):
+        model = AutoModelForCausalLM.from_config(config)
+    total = sum(p.numel() for p in model.parameters())
+    body = sum(p.numel() for p in model.get_decoder().layers.parameters() if p.dim() == 2)
+    head_dim = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
+    return Size(
+        total,
+        body,
+        config.vocab_size * config.hidden_size,
+        config.num_hidden_layers,
+        head_dim * config.num_attention_heads,
+    )
+
+
+def step_flops(size: Size, *, tokens: int, targets: int, squares: int) -> float:
+    """Floating-point operations of a step, forward and backward, without what is computed twice.
+
+    Two for a multiplication and addition, three times for forward and both gradients: 6 a parameter and token, the
+    head at targets only; attention 12 a layer, channel and pair of tokens, of which half are in the past.
+    """
+    attention = 12 * size.layers * size.attention_width * squares / 2
+    return 6.0 * (size.body * tokens + size.head * targets) + attention
+
+
+def peak_flops(device: torch.device) -> float | None:
+    """What the device can do at most in bf16, where we know it."""
+    name = torch.cuda.get_device_name(device) if device.type == "cuda" else ""
+    return next((peak for part, peak in PEAK_FLOPS.items() if part in name), None)
+
+
+def memory_bytes(config: Any, size: Size, settings: TrainConfig, *, processes: int, number_bytes: int) -> int:
+    """About what one process will hold at its peak.
+
+    States are even over the processes. Kept for a token and layer: 16 vectors of the hidden and 4 of the inner
+    width, fitted to a 7B Llama in bf16 (21 to 28 GiB for 4,096 tokens and 30 layers); under full recomputation only
+    a layer's input, and under selective its matrix products, beside one layer that is live.
+    """
+    hidden, inner = config.hidden_size, config.intermediate_size
+    layer = (16 * hidden + 4 * inner) * number_bytes
+    kept = {"none": layer, "selective": (5 * hidden + 2 * inner) * number_bytes, "full": hidden * number_bytes}
+    tokens = settings.micro_rows * settings.row_tokens
+    activations = tokens * (size.layers * kept[settings.recompute] + (0 if settings.recompute == "none" else layer))
+    gathered = (2 * size.body // size.layers + 2 * size.head) * number_bytes + size.head * 4
+    total: int = size.parameters * _STATE_BYTES // processes + activations + gathered
+    return total
+
+
+def check_resources(config: Any, size: Size, settings: TrainConfig, world: World, number_bytes: int) -> int:
+    """The memory estimate, if it and the checkpoints fit.
+
+    Raises:
+        InputError: the memory of a process's device, or the disk under `--out`, is too small; says what would help.
+    """
+    need = memory_bytes(config, size, settings, processes=world.size, number_bytes=number_bytes)
+    if world.device.type == "cuda":
+        have = torch.cuda.mem_get_info(world.device)[1]
+    else:
+        have = _available_bytes() // int(os.environ.get("LOCAL_WORLD_SIZE", 1))
+    if need > have:
+        raise InputError(
+            f"about {need / 2**30:.1f} GiB are needed in each process and {have / 2**30:.1f} GiB are there: use more "
+            "processes (torchrun), smaller --micro-rows, --recompute full, or shorter --row-tokens"
+        )
+    disk = size.parameters * (12 * (settings.keep + 1) + 4)
+    free = shutil.disk_usage(settings.out).free
+    if disk > free:
+        raise InputError(
+            f"{settings.keep} checkpoints, the next one and the export take {disk / 2**30:.1f} GiB and "
+            f"{settings.out} has {free / 2**30:.1f} GiB free: make room, or lower --keep"
+        )
+    return need
+
+
+def _available_bytes() -> int:
+    with open("/proc/meminfo", encoding="ascii") as file:
+        entries = dict(line.split(":", 1) for line in file)
+    return int(entries["MemAvailable"].split()[0]) * 1024

@@ -1,0 +1,65 @@
+"""What the folder of a run says: whose run it is, and whether it is done. Loads no torch.
+
+OUT/run.json        the settings, written before the work starts
+OUT/rendered        tokens and masks        OUT/tokenizer      the tokenizer that made them
+OUT/checkpoints     to go on from           OUT/log.jsonl      a line a step
+OUT/config.json, *.safetensors, tokenizer…  the trained model  OUT/manifest.json  last: the run is done
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from typing import Any
+
+from dataset.files import MANIFEST, read_manifest, sha256, written_whole
+from sandbox.errors import InputError
+from trainer.config import TrainConfig, same_training
+
+RUN = "run.json"
+
+
+def claim(config: TrainConfig) -> bool:
+    """Make `config.out` the folder of this run, or find that it already is; True if the run is done.
+
+    Raises:
+        InputError: it holds another run, or something else; what differs is named.
+    """
+    settings = run_settings(config)
+    path = config.out / RUN
+    if path.exists():
+        try:
+            before = json.loads(path.read_text(encoding="utf-8"))
+            differences = same_training(before, settings)
+        except (json.JSONDecodeError, AttributeError, KeyError) as error:
+            raise InputError(f"{path} is not a run of ours ({error}): choose another --out") from None
+        if differences:
+            raise InputError(
+                f"{config.out} holds a run with other settings ({'; '.join(differences)}): "
+                "give it the same, choose another --out, or remove the folder"
+            )
+        manifest = read_manifest(config.out)
+        if manifest is not None and manifest.config["steps"] == config.steps:
+            return True
+    elif config.out.exists() and any(config.out.iterdir()):
+        raise InputError(f"--out {config.out} is not empty and holds no run of ours: choose another folder")
+    if os.environ.get("RANK", "0") == "0":
+        with written_whole(path) as file:
+            json.dump(settings, file, indent=2)
+        (config.out / MANIFEST).unlink(missing_ok=True)  # a longer run is not done yet
+    return False
+
+
+def run_settings(config: TrainConfig) -> dict[str, Any]:
+    """The settings of a run with the hash of the data it was asked to learn.
+
+    Raises:
+        InputError: the data folder is not there or not complete.
+    """
+    if not config.data.is_dir():
+        raise InputError(f"--data {config.data} is not a folder: make it with `python -m dataset mix`")
+    if not (config.data / MANIFEST).exists():
+        raise InputError(
+            f"{config.data / MANIFEST} is missing, so the mixture is not complete: run `python -m dataset mix`"
+        )
+    return {**config.to_json(), "data_sha256": sha256(config.data / MANIFEST)}

@@ -1,0 +1,92 @@
+"""One optimizer step, and the rate it is taken at."""
+
+from __future__ import annotations
+
+import math
+import resource
+import time
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+import torch.distributed as dist
+from torch.distributed.tensor import DTensor
+from torch.optim import AdamW
+
+from trainer.batches import Order
+from trainer.config import TrainConfig
+from trainer.model import Learner
+from trainer.world import World
+
+
+def make_optimizer(learner: Learner, config: TrainConfig) -> AdamW:
+    """Fused AdamW over the shards; matrices decay, gains and biases do not."""
+    parameters = [p for p in learner.parameters() if p.requires_grad]
+    groups = [
+        {"params": [p for p in parameters if p.dim() >= 2], "weight_decay": config.weight_decay},
+        {"params": [p for p in parameters if p.dim() < 2], "weight_decay": 0.0},
+    ]
+    betas = (config.beta1, config.beta2)
+    return AdamW([g for g in groups if g["params"]], lr=config.learning_rate, betas=betas, fused=True)
+
+
+def learning_rate(config: TrainConfig, step: int) -> float:
+    """The rate of step `step`, counted from 0: linear warm-up, then the schedule down to its share of the peak."""
+    if step < config.warmup_steps:
+        return config.learning_rate * (step + 1) / config.warmup_steps
+    if config.schedule == "constant":
+        return config.learning_rate
+    done = (step - config.warmup_steps) / max(1, config.steps - config.warmup_steps)
+    falling = 1 - done if config.schedule == "linear" else (1 + math.cos(math.pi * done)) / 2
+    return config.learning_rate * (config.final_rate + (1 - config.final_rate) * falling)
+
+
+@dataclass(frozen=True)
+class StepResult:
+    """`losses` is the summed loss of each group over all processes; `stop`: some process was asked to stop."""
+
+    losses: np.ndarray[tuple[int], np.dtype[np.float64]]
+    gradient_norm: float
+    skipped: bool
+    stop: bool
+    data_seconds: float
+
+
+def take_step(
+    learner: Learner, optimizer: AdamW, order: Order, step: int, config: TrainConfig, world: World, *, stop: bool
+) -> StepResult:
+    """Learn from one batch. A step whose loss or gradient is not finite changes nothing and says `skipped`."""
+    for group in optimizer.param_groups:
+        group["lr"] = learning_rate(config, step)
+    sums = torch.zeros(len(order.data.names) + 1, dtype=torch.float64, device=world.device)
+    targets = int(order.targets[step])
+    batches = order.micro_batches(
+        step, rank=world.rank, world_size=world.size, micro_rows=config.micro_rows, device=world.device
+    )
+    data_seconds = 0.0
+    while True:
+        began = time.perf_counter()
+        batch = next(batches, None)
+        data_seconds += time.perf_counter() - began
+        if batch is None:
+            break
+        losses_N = learner(batch, config.row_tokens)
+        (losses_N.sum() / targets).backward()
+        sums.index_add_(0, batch.groups_N, losses_N.detach().double())
+    sums[-1] = float(stop)  # travels with the losses, so that all stop after the same step
+    dist.all_reduce(sums)
+    norm = torch.nn.utils.clip_grad_norm_(learner.parameters(), config.clip)
+    norm = norm.full_tensor() if isinstance(norm, DTensor) else norm
+    found = sums.cpu().numpy()
+    finite = math.isfinite(norm.item()) and bool(np.isfinite(found).all())
+    if finite:
+        optimizer.step()
+    optimizer.zero_grad(set_to_none=True)
+    return StepResult(found[:-1], norm.item(), not finite, bool(found[-1]), data_seconds)
+
+
+def peak_memory_bytes(device: torch.device) -> int:
+    """The most that was held at once: the device's, or on a CPU the process's resident memory."""
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated(device)
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024

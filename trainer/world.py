@@ -1,0 +1,49 @@
+"""The processes of a run: one, or those that `torchrun` started, on CPUs (gloo) or GPUs (nccl)."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import timedelta
+
+import torch
+import torch.distributed as dist
+from torch._C._distributed_c10d import HashStore
+from torch.distributed.device_mesh import DeviceMesh, init_device_mesh
+
+
+@dataclass(frozen=True)
+class World:
+    """Where this process stands among all of them."""
+
+    rank: int
+    size: int
+    device: torch.device
+    mesh: DeviceMesh
+
+    @property
+    def leads(self) -> bool:
+        """True in the one process that writes and prints."""
+        return self.rank == 0
+
+
+@contextmanager
+def join() -> Iterator[World]:
+    """The process group, for as long as the block lasts. Without torchrun it has one member."""
+    cuda = torch.cuda.is_available()
+    device = torch.device("cuda", int(os.environ.get("LOCAL_RANK", 0))) if cuda else torch.device("cpu")
+    if cuda:
+        torch.cuda.set_device(device)
+    # An hour: the others wait while the first one tokenises. Both backends: objects travel over gloo.
+    backend, patience = "cpu:gloo,cuda:nccl" if cuda else "gloo", timedelta(hours=1)
+    if "RANK" in os.environ:
+        dist.init_process_group(backend, timeout=patience)
+    else:
+        dist.init_process_group(backend, timeout=patience, store=HashStore(), rank=0, world_size=1)
+    try:
+        mesh = init_device_mesh(device.type, (dist.get_world_size(),))
+        yield World(dist.get_rank(), dist.get_world_size(), device, mesh)
+    finally:
+        dist.destroy_process_group()
