@@ -1,0 +1,132 @@
+"""`python -m sandbox serve | run | doctor`: the server, one program, and what this machine offers."""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import sys
+from pathlib import Path
+
+from sandbox.command import run_command
+from sandbox.errors import InputError
+from sandbox.render import DEFAULT_CHARS, render
+from sandbox.serving import ServerConfig, serve
+from sandbox.types import Limits
+
+
+def main(argv: list[str]) -> int:
+    """Run the command in `argv`; return its exit code."""
+    arguments = _parser().parse_args(argv)
+    if arguments.command == "serve":
+        serve(_server_config(arguments))
+        return 0
+    if arguments.command == "run":
+        return _run(arguments)
+    from sandbox.doctor import main as doctor
+
+    return doctor([])
+
+
+def _run(arguments: argparse.Namespace) -> int:
+    """Run one program; its streams go to ours.
+
+    The exit code is the program's own, or, as in a shell, 124 (timeout), 137 (memory), 128 + signal.
+    """
+    from sandbox.blocking import Sandbox
+
+    code = sys.stdin.read() if arguments.file == "-" else Path(arguments.file).read_text(encoding="utf-8")
+    limits = dataclasses.replace(
+        Limits(),
+        wall_seconds=arguments.wall_seconds,
+        cpu_seconds=arguments.wall_seconds,
+        memory_bytes=arguments.memory_mib << 20,
+    )
+    token = _token(arguments.token_file)
+    if arguments.url is None:
+        sandbox = Sandbox(workers=1, isolation=arguments.isolation)
+    else:
+        sandbox = Sandbox(arguments.url, token=token)
+    with sandbox:
+        result = sandbox.run(code, mode=arguments.mode, limits=limits, seed=arguments.seed)
+    if arguments.profile is not None:
+        print(render(result, arguments.profile))
+        return 0
+    sys.stdout.write(result.stdout)
+    if result.value is not None:
+        print(result.value)
+    sys.stderr.write(result.stderr)
+    if result.error is not None:
+        print(result.error.traceback.rstrip(), file=sys.stderr)
+    if result.status in ("timeout", "memory_limit", "killed"):
+        print(f"sandbox: {result.status} after {result.wall_seconds:.2f} s", file=sys.stderr)
+    if result.exit_code is not None:
+        return result.exit_code
+    return {"timeout": 124, "memory_limit": 137}.get(result.status, 128 + (result.signal or 0))
+
+
+def _server_config(arguments: argparse.Namespace) -> ServerConfig:
+    return ServerConfig(
+        host=arguments.host,
+        port=arguments.port,
+        workers=arguments.workers,
+        max_queue=arguments.max_queue,
+        max_sessions=arguments.max_sessions,
+        session_ttl_seconds=arguments.session_ttl_seconds,
+        preload=tuple(name for name in arguments.preload.split(",") if name),
+        isolation=arguments.isolation,
+        token=_token(arguments.token_file),
+        max_body_bytes=arguments.max_body_bytes,
+        drain_seconds=arguments.drain_seconds,
+    )
+
+
+def _token(path: str | None) -> str | None:
+    if path is None:
+        return None
+    token = Path(path).read_text(encoding="utf-8").strip()
+    if not token:
+        raise InputError(f"{path} is empty; expected a token on its first line")
+    return token
+
+
+def _parser() -> argparse.ArgumentParser:
+    default = ServerConfig()
+    parser = argparse.ArgumentParser(prog="python -m sandbox", description="Runs untrusted Python.")
+    commands = parser.add_subparsers(dest="command", required=True)
+    isolation = argparse.ArgumentParser(add_help=False)
+    isolation.add_argument(
+        "--isolation",
+        choices=("auto", "jail", "none"),
+        default=default.isolation,
+        help="auto: the best this machine offers, and refuse if it offers none. none: no boundary, for trusted code",
+    )
+    isolation.add_argument("--token-file", metavar="FILE", help="file with the server's token")
+
+    command = commands.add_parser("serve", parents=[isolation], help="answer over HTTP")
+    command.add_argument("--host", default=default.host, help="address to listen on; beyond loopback needs a token")
+    command.add_argument("--port", type=int, default=default.port, help="0: any free one")
+    command.add_argument("--workers", type=int, help="programs at a time (default: one a core)")
+    command.add_argument("--max-queue", type=int, default=default.max_queue, help="programs that may wait")
+    command.add_argument("--max-sessions", type=int, default=default.max_sessions, help="live sessions")
+    command.add_argument("--session-ttl-seconds", type=float, default=default.session_ttl_seconds)
+    command.add_argument("--preload", default=",".join(default.preload), help="modules every run finds loaded")
+    command.add_argument("--max-body-bytes", type=int, default=default.max_body_bytes)
+    command.add_argument(
+        "--drain-seconds", type=int, default=default.drain_seconds, help="SIGTERM waits for running work"
+    )
+
+    command = commands.add_parser("run", parents=[isolation], help="run one program")
+    command.add_argument("file", metavar="FILE|-", help="Python source, - for standard input")
+    command.add_argument("--url", help="run it on this server instead of here")
+    command.add_argument("--mode", choices=("notebook", "script"), default="script")
+    command.add_argument("--profile", choices=tuple(DEFAULT_CHARS), help="print what a model would be shown")
+    command.add_argument("--wall-seconds", type=float, default=Limits().wall_seconds)
+    command.add_argument("--memory-mib", type=int, default=Limits().memory_bytes >> 20)
+    command.add_argument("--seed", type=int, default=0)
+
+    commands.add_parser("doctor", help="what this machine offers, and what is missing")
+    return parser
+
+
+if __name__ == "__main__":
+    sys.exit(run_command(main))

@@ -1,0 +1,137 @@
+"""Each keyed request runs once: a repeat joins the run that is on, or gets the outcome that is kept.
+
+A client that lost its connection cannot know whether its request arrived. With the same key it asks again, and a cell
+that changes a session's state is still executed once. It refuses a key that comes back with another request.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import OrderedDict
+from collections.abc import Callable, Coroutine, Hashable
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+from sandbox.errors import BadRequest
+from sandbox.types import MIB, ExecResult
+
+Outcome = TypeVar("Outcome", ExecResult, str)
+
+
+@dataclass(slots=True)
+class _Entry:
+    fingerprint: int
+    task: asyncio.Task[Any]
+    waiting: int = 0
+    bytes: int = 0
+    abandon: asyncio.TimerHandle | None = None
+
+
+class Outcomes:
+    """The latest outcomes by key: at most `capacity` of them and `capacity_bytes` together.
+
+    Only outcomes are kept. A request that failed by the sandbox's fault is forgotten, so that a retry tries.
+    """
+
+    def __init__(self, capacity: int = 8192, capacity_bytes: int = 64 * MIB) -> None:
+        self._capacity = capacity
+        self._capacity_bytes = capacity_bytes
+        self._bytes = 0
+        self._entries: OrderedDict[Hashable, _Entry] = OrderedDict()
+
+    async def once(
+        self,
+        key: Hashable,
+        fingerprint: int,
+        start: Callable[[], Coroutine[Any, Any, Outcome]],
+        linger_seconds: float,
+    ) -> Outcome:
+        """The outcome of `start()`, run now unless `key` has run or is running.
+
+        When the last caller is cancelled, the run goes on for `linger_seconds` so that a retry can join it, and is
+        then cancelled.
+
+        Raises:
+            BadRequest: the key belongs to a request with another fingerprint.
+        """
+        while True:
+            entry = self._entries.get(key)
+            if entry is None:
+                entry = _Entry(fingerprint, asyncio.create_task(start()))
+                self._entries[key] = entry
+            elif entry.fingerprint != fingerprint:
+                raise BadRequest(f"key {key!r} was used for another request; make a new key for each request")
+            try:
+                outcome: Outcome = await self._wait(key, entry, linger_seconds)
+                return outcome
+            except asyncio.CancelledError:
+                # The run was given up by its earlier callers just as this one joined: start it again.
+                current = asyncio.current_task()
+                if current is not None and current.cancelling():
+                    raise
+
+    async def _wait(self, key: Hashable, entry: _Entry, linger_seconds: float) -> Any:
+        if entry.abandon is not None:
+            entry.abandon.cancel()
+            entry.abandon = None
+        entry.waiting += 1
+        try:
+            return await asyncio.shield(entry.task)
+        finally:
+            entry.waiting -= 1
+            if entry.task.done():
+                self._settle(key, entry)
+            elif entry.waiting == 0:
+                if linger_seconds > 0:
+                    loop = asyncio.get_running_loop()
+                    entry.abandon = loop.call_later(linger_seconds, self._give_up, key, entry)
+                else:
+                    self._give_up(key, entry)
+
+    def _give_up(self, key: Hashable, entry: _Entry) -> None:
+        if entry.task.done():
+            self._settle(key, entry)
+            return
+        entry.task.cancel()
+        entry.task.add_done_callback(_retrieve)
+        self._forget(key, entry)
+
+    def _settle(self, key: Hashable, entry: _Entry) -> None:
+        if entry.task.cancelled() or entry.task.exception() is not None:
+            self._forget(key, entry)
+            return
+        if entry.bytes == 0:
+            entry.bytes = _size(entry.task.result())
+            self._bytes += entry.bytes
+        if key in self._entries:
+            self._entries.move_to_end(key)
+        while len(self._entries) > self._capacity or self._bytes > self._capacity_bytes:
+            oldest, candidate = next(iter(self._entries.items()))
+            if not candidate.task.done():
+                break  # everything older is still running: nothing that can be forgotten
+            self._forget(oldest, candidate)
+
+    def _forget(self, key: Hashable, entry: _Entry) -> None:
+        if self._entries.get(key) is entry:
+            del self._entries[key]
+            self._bytes -= entry.bytes
+
+    async def close(self) -> None:
+        """Give up what lingers."""
+        for key, entry in list(self._entries.items()):
+            if entry.abandon is not None:
+                entry.abandon.cancel()
+            self._give_up(key, entry)
+        self._entries.clear()
+
+
+def _retrieve(task: asyncio.Task[Any]) -> None:
+    if not task.cancelled():
+        task.exception()  # nobody is left to hear of it; asyncio would warn
+
+
+def _size(outcome: ExecResult | str) -> int:
+    if isinstance(outcome, str):
+        return 256
+    texts = len(outcome.stdout) + len(outcome.stderr) + len(outcome.value or "")
+    return 1024 + texts + sum(map(len, outcome.files.values()))

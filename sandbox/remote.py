@@ -1,0 +1,287 @@
+"""A server's verbs over HTTP, with connections reused: what `Sandbox("http://…")` stands on.
+
+Every program, cell, opening and fork carries a key made here, and the server runs a key once. So whatever happened to a
+connection, asking again is safe: lost connections, 429 and 503 are retried until `patience_seconds` have passed, then
+raised as `SandboxUnavailable` or `Overloaded`. Nothing that goes wrong here ever becomes an `ExecResult`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import ipaddress
+import json
+import random
+import secrets
+import time
+from collections import deque
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import asdict, replace
+from typing import Any, TypeVar
+from urllib.parse import urlsplit
+
+import httpx
+
+from sandbox.errors import (
+    BadRequest,
+    InputError,
+    Overloaded,
+    SandboxError,
+    SandboxUnavailable,
+    SessionBusy,
+    SessionLost,
+    Unauthorized,
+)
+from sandbox.types import MIB, ExecRequest, ExecResult, Limits, result_from_json
+
+T = TypeVar("T")
+# A program on its way in a batch: its JSON, and where its outcome is awaited.
+_Item = tuple[bytes, asyncio.Future[ExecResult]]
+
+_ERRORS: dict[str, type[SandboxError]] = {
+    error.__name__: error
+    for error in (SandboxError, BadRequest, Unauthorized, SessionLost, SessionBusy, Overloaded, SandboxUnavailable)
+}
+# Answers of a proxy in front of a server that is away.
+_AWAY = (502, 503, 504)
+
+_FIRST_PAUSE_SECONDS = 0.05
+_LONGEST_PAUSE_SECONDS = 5.0
+# Beyond what the request itself may take: the kill, the way there and back.
+_MARGIN_SECONDS = 30.0
+
+# Bulk: a new batch leaves when fewer than this many programs are out, so that one slow program of an earlier batch
+# keeps no slot idle, and batches stay large enough (measured: below about 16 the HTTP request dominates).
+_BULK_LOW = 64
+_BATCH_PROGRAMS = 64
+_BATCH_BYTES = 4 * MIB
+
+
+class Remote:
+    """The engine's verbs, answered by the server at `url`.
+
+    Raises:
+        InputError: `url` is not an http or https address.
+    """
+
+    def __init__(self, url: str, *, token: str | None = None, patience_seconds: float = 60.0) -> None:
+        parts = urlsplit(url)
+        if parts.scheme not in ("http", "https") or not parts.hostname:
+            raise InputError(f"{url!r} is not the address of a sandbox server; expected one like http://127.0.0.1:8000")
+        self._url = url.rstrip("/")
+        self._patience_seconds = patience_seconds
+        self._headers = {"content-type": "application/json"}
+        if token is not None:
+            self._headers["authorization"] = f"Bearer {token}"
+        self._loopback = _is_loopback(parts.hostname)
+        self._http: httpx.AsyncClient | None = None
+        self._bulk: deque[_Item] = deque()
+        self._bulk_out = 0
+        self._batches: set[asyncio.Task[None]] = set()
+
+    async def start(self) -> None:
+        self._http = httpx.AsyncClient(
+            base_url=self._url,
+            headers=self._headers,
+            # The caller bounds what is asked at once; a limit here would only hide a queue from the server.
+            limits=httpx.Limits(max_connections=None, max_keepalive_connections=256, keepalive_expiry=30.0),
+            trust_env=not self._loopback,  # a proxy of the environment cannot reach this machine's loopback
+        )
+
+    async def close(self) -> None:
+        for batch in self._batches:
+            batch.cancel()
+        await asyncio.gather(*self._batches, return_exceptions=True)
+        if self._http is not None:
+            await self._http.aclose()
+
+    async def run(self, request: ExecRequest) -> ExecResult:
+        return result_from_json(await self._ask("POST", "/v1/execute", _encode(request), _seconds(request)))
+
+    async def open_session(self, *, ttl_seconds: float | None, limits: Limits) -> str:
+        body = {"ttl_seconds": ttl_seconds, "limits": asdict(limits), "key": _new_key()}
+        answer = await self._ask("POST", "/v1/sessions", json.dumps(body).encode(), _MARGIN_SECONDS)
+        return str(answer["session_id"])
+
+    async def run_in_session(self, session_id: str, request: ExecRequest) -> ExecResult:
+        path = f"/v1/sessions/{session_id}/execute"
+        return result_from_json(await self._ask("POST", path, _encode(request), _seconds(request)))
+
+    async def fork_session(self, session_id: str) -> str:
+        body = json.dumps({"key": _new_key()}).encode()
+        answer = await self._ask("POST", f"/v1/sessions/{session_id}/fork", body, _MARGIN_SECONDS)
+        return str(answer["session_id"])
+
+    async def close_session(self, session_id: str) -> None:
+        await self._ask("DELETE", f"/v1/sessions/{session_id}", None, _MARGIN_SECONDS)
+
+    async def run_in_bulk(self, request: ExecRequest) -> ExecResult:
+        """As `run`; what many tasks ask here at one time travels in few HTTP requests."""
+        request = replace(request, key=request.key or _new_key())
+        body = _encode(request)
+
+        async def once() -> ExecResult:
+            future: asyncio.Future[ExecResult] = asyncio.get_running_loop().create_future()
+            self._bulk.append((body, future))
+            self._send_batches()
+            return await future
+
+        return await self._patiently(once)
+
+    def _send_batches(self) -> None:
+        while self._bulk and self._bulk_out < _BULK_LOW:
+            batch: list[_Item] = []
+            size = 0
+            while self._bulk and len(batch) < _BATCH_PROGRAMS and (not batch or size < _BATCH_BYTES):
+                item = self._bulk.popleft()
+                if not item[1].done():  # else its caller has gone
+                    batch.append(item)
+                    size += len(item[0])
+            if batch:
+                self._bulk_out += len(batch)
+                task = asyncio.create_task(self._run_batch(batch))
+                self._batches.add(task)
+                task.add_done_callback(self._batches.discard)
+
+    async def _run_batch(self, batch: list[_Item]) -> None:
+        task = asyncio.current_task()
+        unanswered = len(batch)
+
+        def answered(_: asyncio.Future[ExecResult]) -> None:
+            nonlocal unanswered
+            unanswered -= 1
+            self._bulk_out -= 1
+            self._send_batches()
+            if unanswered == 0 and task is not None and any(future.cancelled() for _, future in batch):
+                task.cancel()  # nobody waits for the rest: close the connection, and the server kills it
+
+        for _, future in batch:
+            future.add_done_callback(answered)
+        failure: SandboxError = SandboxUnavailable(f"{self._url} closed a batch before its end")
+        try:
+            await self._read_batch(batch)
+        except SandboxError as error:
+            failure = error
+        except asyncio.CancelledError:
+            failure = SandboxUnavailable("this sandbox was closed")
+            raise
+        finally:
+            for _, future in batch:
+                if not future.done():
+                    future.set_exception(failure)
+
+    async def _read_batch(self, batch: list[_Item]) -> None:
+        """Give each request its outcome as its line arrives. Blank lines are the server's sign of life."""
+        assert self._http is not None
+        body = b'{"requests":[' + b",".join(item[0] for item in batch) + b"]}"
+        try:
+            async with self._http.stream(
+                "POST", "/v1/execute/batch", content=body, timeout=httpx.Timeout(_MARGIN_SECONDS, connect=5.0)
+            ) as response:
+                if response.status_code != 200:
+                    await response.aread()
+                    raise _error(self._url, response)
+                async for line in response.aiter_lines():
+                    if not line.strip():
+                        continue
+                    answer = json.loads(line)
+                    future = batch[answer["index"]][1]
+                    if future.done():
+                        continue
+                    if "error" in answer:
+                        future.set_exception(_error_from(answer["error"], answer["error"].get("status", 500), None))
+                    else:
+                        future.set_result(result_from_json(answer["result"]))
+        except (httpx.TransportError, httpx.StreamError, ValueError) as error:
+            raise _unreachable(self._url, error) from error
+
+    async def _ask(self, method: str, path: str, body: bytes | None, seconds: float) -> Any:
+        async def once() -> Any:
+            assert self._http is not None, "start() comes first"
+            try:
+                response = await self._http.request(
+                    method, path, content=body, timeout=httpx.Timeout(seconds, connect=5.0)
+                )
+                if response.status_code == 204:
+                    return None
+                if response.status_code in (200, 201):
+                    return json.loads(response.content)
+            except (httpx.TransportError, ValueError) as error:
+                raise _unreachable(self._url, error) from error
+            raise _error(self._url, response)
+
+        return await self._patiently(once)
+
+    async def _patiently(self, once: Callable[[], Awaitable[T]]) -> T:
+        """`once()`, repeated while it fails in a way that asking again may mend."""
+        deadline = time.monotonic() + self._patience_seconds
+        pause = _FIRST_PAUSE_SECONDS
+        while True:
+            try:
+                return await once()
+            except SandboxError as error:
+                if not error.retryable:
+                    raise
+                wait = pause * random.uniform(0.5, 1.5)  # so that clients refused together do not come back together
+                if isinstance(error, Overloaded):
+                    wait = max(wait, error.retry_after_seconds)
+                if time.monotonic() + wait > deadline:
+                    raise
+            await asyncio.sleep(wait)
+            pause = min(2 * pause, _LONGEST_PAUSE_SECONDS)
+
+
+def _encode(request: ExecRequest) -> bytes:
+    body: dict[str, Any] = {
+        "code": request.code,
+        "mode": request.mode,
+        "stdin": request.stdin,
+        "limits": asdict(request.limits),
+        "seed": request.seed,
+        "queue_seconds": request.queue_seconds,
+        "key": request.key or _new_key(),
+    }
+    if request.files:
+        body["files"] = {name: base64.b64encode(content).decode() for name, content in request.files.items()}
+    if request.fetch:
+        body["fetch"] = list(request.fetch)
+    return json.dumps(body).encode()
+
+
+def _seconds(request: ExecRequest) -> float:
+    """How long an answer may take before the connection is given up."""
+    return request.queue_seconds + request.limits.wall_seconds + _MARGIN_SECONDS
+
+
+def _new_key() -> str:
+    return secrets.token_hex(16)
+
+
+def _error(url: str, response: httpx.Response) -> SandboxError:
+    """The exception that an answer other than a success stands for."""
+    try:
+        described = json.loads(response.content)["error"]
+        return _error_from(described, response.status_code, response.headers.get("retry-after"))
+    except (ValueError, KeyError, TypeError):
+        message = f"{url} answered {response.status_code}: {response.text[:200]!r}; is a sandbox server there?"
+        return (SandboxUnavailable if response.status_code in _AWAY else SandboxError)(message)
+
+
+def _error_from(described: Mapping[str, Any], status: int, retry_after: str | None) -> SandboxError:
+    kind = _ERRORS.get(str(described["type"]), SandboxError)
+    message = str(described["message"])
+    if kind is Overloaded:
+        seconds = retry_after if retry_after is not None else described.get("retry_after_seconds", 1.0)
+        return Overloaded(message, float(seconds))
+    return kind(message if kind is not SandboxError else f"{message} (HTTP {status})")
+
+
+def _unreachable(url: str, error: Exception) -> SandboxUnavailable:
+    return SandboxUnavailable(f"no answer from {url}: {type(error).__name__} {error}; is the server running?")
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
