@@ -49,6 +49,14 @@ def _parser() -> argparse.ArgumentParser:
     mix.add_argument("--out", type=Path, required=True)
     mix.add_argument("--config", type=Path, help="mixture.toml")
     mix.add_argument("--seed", type=int, default=0)
+    mix.add_argument(
+        "--benchmarks",
+        type=Path,
+        nargs="*",
+        metavar="FILE",
+        help="refuse what shares a problem with these; default: ../shared/data/benchmarks; alone: check nothing",
+    )
+    mix.add_argument("--workers", type=int, default=len(os.sched_getaffinity(0)))
     mix.add_argument("--quiet", action="store_true")
     return parser
 
@@ -116,6 +124,27 @@ def _print_verification(manifest: Manifest) -> None:
     print(f"kept {manifest.rows_out:,} in {manifest.seconds:.1f} s")
 
 
+def _mix(arguments: argparse.Namespace) -> int:
+    from dataset.mixture.config import Mixture, read_mixture
+    from dataset.mixture.fingerprints import MixSettings
+    from dataset.mixture.mix import default_benchmarks, mix
+
+    given: list[Path] | None = arguments.benchmarks
+    benchmarks = default_benchmarks() if given is None else tuple(given)
+    if given is None and not benchmarks:
+        print("warning: no benchmark files in ../shared/data/benchmarks: overlap is not checked", file=sys.stderr)
+    settings = MixSettings(
+        mixture=read_mixture(arguments.config) if arguments.config else Mixture(),
+        seed=arguments.seed,
+        benchmarks=benchmarks,
+    )
+    manifest = mix(arguments.inputs, arguments.out, settings=settings, workers=arguments.workers, quiet=arguments.quiet)
+    print(f"mixed {manifest.rows_out:,} of {manifest.rows_in:,} rows in {manifest.seconds:.1f} s")
+    for reason, count in manifest.dropped.items():
+        print(f"  left out, {reason.replace('_', ' ')}: {count:,}")
+    return _complain_of_bad_lines(manifest, arguments.out)
+
+
 def _complain_of_bad_lines(manifest: Manifest, out: Path) -> int:
     bad = manifest.summary["bad"]
     if not bad:
@@ -133,7 +162,7 @@ def _complain_of_bad_lines(manifest: Manifest, out: Path) -> int:
 def main(argv: list[str]) -> int:
     """Run one command; returns its exit code."""
     arguments = _parser().parse_args(argv)
-    return {"build": _build, "verify": _verify}[arguments.command](arguments)
+    return {"build": _build, "verify": _verify, "mix": _mix}[arguments.command](arguments)
 
 
 if __name__ == "__main__":

@@ -63,6 +63,11 @@ def cut(inputs: Sequence[tuple[Path, str]], work: Path, limit: int | None = None
             number += 1
 
 
+def missing(chunks: Iterator[Chunk]) -> Iterator[Chunk]:
+    """The chunks that have no part file yet."""
+    return (chunk for chunk in chunks if not chunk.part.exists())
+
+
 @contextmanager
 def part_file(part: Path) -> Iterator[IO[str]]:
     """A text file that appears as `part` only when it is whole, also while an orphan writes the same part."""

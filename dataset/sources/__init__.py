@@ -7,8 +7,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
+from dataset.files import parse_line, read_raw_lines
 from dataset.sources import candidates, chat, mathcoder, tora
 from dataset.sources.records import Candidate
 from sandbox.errors import InputError
@@ -61,3 +63,31 @@ def recognise(row: Mapping[str, Any]) -> Source | None:
         if any(fields <= row.keys() for fields in source.recognised_by):
             return source
     return None
+
+
+def source_of(path: Path) -> str:
+    """The name of the source that the first readable row of `path` is of.
+
+    Raises:
+        InputError: it is of no known form.
+        FileNotFoundError: there is no such file.
+    """
+    seen = None
+    for _, line in read_raw_lines(path):
+        try:
+            seen = parse_line(line)
+        except InputError:
+            continue  # it is reported with its line number when its turn comes
+        if found := recognise(seen):
+            return found.name
+        break
+    fields = "nothing that can be read" if seen is None else f"the fields {', '.join(sorted(seen))}"
+    raise InputError(
+        f"{path}: its first row has {fields}, which is no known form. Say what it is with --source NAME, "
+        "or make candidates of it first: python -m dataset build SOURCE --file …"
+    )
+
+
+def licence_of(name: str) -> str:
+    """The licence of a source, "" for names that are not in the table, such as the demo's."""
+    return SOURCES[name].licence if name in SOURCES else ""

@@ -11,41 +11,18 @@ import shutil
 import sys
 import time
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 
 from tqdm import tqdm
 
-from dataset.files import Manifest, parse_line, read_manifest, read_raw_lines, sha256
-from dataset.processes import Chunk, claimed, cut, run_chunks
-from dataset.sources import find_source, recognise
+from dataset.files import Manifest, read_manifest, read_raw_lines, sha256
+from dataset.processes import claimed, cut, missing, run_chunks
+from dataset.sources import find_source, source_of
 from dataset.verification.join import join
 from dataset.verification.workers import Settings, open_verifier
 from sandbox.errors import InputError
-
-
-def source_of(path: Path) -> str:
-    """The name of the source that the first readable row of `path` is of.
-
-    Raises:
-        InputError: it is of no known form.
-        FileNotFoundError: there is no such file.
-    """
-    seen = None
-    for _, line in read_raw_lines(path):
-        try:
-            seen = parse_line(line)
-        except InputError:
-            continue  # it is reported with its line number when its turn comes
-        if found := recognise(seen):
-            return found.name
-        break
-    fields = "nothing that can be read" if seen is None else f"the fields {', '.join(sorted(seen))}"
-    raise InputError(
-        f"{path}: its first row has {fields}, which is no known form. Say what it is with --source NAME, "
-        "or make candidates of it first: python -m dataset build SOURCE --file …"
-    )
 
 
 def verify(
@@ -83,7 +60,7 @@ def verify(
     total = total if limit is None else min(limit, total)
     with claimed(out, {**config, "hashes": hashes}) as work:
         counts: Counter[str] = Counter()
-        chunks = list_missing(cut(todo, work, limit))
+        chunks = missing(cut(todo, work, limit))
         with tqdm(total=total, unit=" rows", disable=True if quiet else None, file=sys.stderr) as bar:
             for lines, chunk_counts in run_chunks(chunks, workers, partial(open_verifier, settings)):
                 counts.update(chunk_counts)
@@ -95,8 +72,3 @@ def verify(
         )
         shutil.rmtree(work)
     return manifest
-
-
-def list_missing(chunks: Iterator[Chunk]) -> Iterator[Chunk]:
-    """The chunks that have no part file yet."""
-    return (chunk for chunk in chunks if not chunk.part.exists())

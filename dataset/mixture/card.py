@@ -1,0 +1,161 @@
+"""The data set card: what is in a mixture, in tables and plots, with the licences of its sources."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+from xml.sax.saxutils import escape
+
+from dataset.files import written_whole
+from dataset.mixture.fingerprints import MixSettings
+from dataset.sources import licence_of
+
+_LISTED_SUBJECTS = 80
+_PLOTTED_BARS = 30
+
+
+class Statistics:
+    """Counts over the rows of a mixture. Lengths are characters of question and answer, by powers of the square
+    root of two, so that their number does not grow with the rows."""
+
+    def __init__(self) -> None:
+        self.groups: Counter[tuple[str, str, str]] = Counter()  # source, language, style
+        self.subjects: Counter[str] = Counter()
+        self.levels: Counter[str] = Counter()
+        self.lengths: Counter[int] = Counter()
+        self.characters = 0
+
+    def add(self, row: Mapping[str, Any]) -> None:
+        self.groups[row["source"], row["language"], row["style"]] += 1
+        self.subjects[row["subject"] or "(none)"] += 1
+        self.levels[row["level"] or "(none)"] += 1
+        length = sum(len(message["content"]) for message in row["messages"])
+        self.characters += length
+        self.lengths[math.ceil(2 * math.log2(length))] += 1
+
+    def count(self, position: int) -> dict[str, int]:
+        """Rows by source (0), language (1) or style (2)."""
+        result: Counter[str] = Counter()
+        for group, rows in self.groups.items():
+            result[group[position]] += rows
+        return dict(sorted(result.items()))
+
+    def to_json(self) -> dict[str, Any]:
+        return {
+            "sources": self.count(0),
+            "languages": self.count(1),
+            "styles": self.count(2),
+            "subjects": len(self.subjects),
+            "characters": self.characters,
+        }
+
+
+def _table(header: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
+    def line(cells: Sequence[object]) -> str:
+        shown = (f"{cell:,}" if isinstance(cell, int) else str(cell).replace("|", "\\|") for cell in cells)
+        return f"| {' | '.join(shown)} |"
+
+    return "\n".join([line(header), line(["---"] * len(header)), *map(line, rows)])
+
+
+def _by_size(counts: Mapping[str, int]) -> list[tuple[str, int]]:
+    return sorted(counts.items(), key=lambda item: (-item[1], item[0]))
+
+
+def _composition(settings: MixSettings, parts: Sequence[Mapping[str, int]]) -> str:
+    rows: list[tuple[object, ...]] = []
+    for part, sizes in zip(settings.mixture.parts, parts, strict=True):
+        missing = "" if part.target is None else max(0, part.target - sizes["used"])
+        target = "" if part.target is None else part.target
+        rows.append((part.name, target, sizes["available"], sizes["used"], missing))
+    targets = sum(part.target or 0 for part in settings.mixture.parts)
+    lacking = sum(row[4] for row in rows if isinstance(row[4], int))
+    totals = (sum(sizes[name] for sizes in parts) for name in ("available", "used"))
+    rows.append(("**all**", targets or "", *totals, lacking if targets else ""))
+    return _table(["part", "target", "available", "used", "missing"], rows)
+
+
+def _lengths(lengths: Mapping[int, int]) -> list[tuple[str, int]]:
+    return [
+        (f"≤ {round(2 ** (power / 2)):,}", lengths.get(power, 0)) for power in range(min(lengths), max(lengths) + 1)
+    ]
+
+
+def write_card(
+    out: Path,
+    statistics: Statistics,
+    settings: MixSettings,
+    parts: Sequence[Mapping[str, int]],
+    dropped: Mapping[str, int],
+) -> None:
+    """Write README.md, whose head lets `datasets.load_dataset` find the shards, and plots/*.svg beside it."""
+    subjects = _by_size(statistics.subjects)
+    listed = _table(["subject", "rows"], subjects[:_LISTED_SUBJECTS])
+    more = f"\n\nand {len(subjects) - _LISTED_SUBJECTS:,} more." if len(subjects) > _LISTED_SUBJECTS else ""
+    checked = ", ".join(path.name for path in settings.benchmarks)
+    sections = {
+        "Composition": _composition(settings, parts),
+        "Sources": _table(
+            ["source", "language", "style", "rows", "licence"],
+            [(*group, rows, licence_of(group[0])) for group, rows in sorted(statistics.groups.items())],
+        ),
+        "Left out": _table(["reason", "rows"], sorted(dropped.items())) if dropped else "Nothing.",
+        "Benchmarks": (
+            "No question here equals one of, or shares ten words in a row (twenty Chinese characters) with, "
+            f"{checked}. What was refused for it is listed in `refused.jsonl`."
+            if checked
+            else "**Not checked against any benchmark.**"
+        ),
+        "Subjects": _table(["subject", "rows"], subjects[:_LISTED_SUBJECTS])
+        + more
+        + "\n\n![subjects](plots/subjects.svg)",
+        "Levels": _table(["level", "rows"], sorted(statistics.levels.items())) + "\n\n![levels](plots/levels.svg)",
+        "Lengths": "Characters of question and answer.\n\n"
+        + _table(["characters", "rows"], _lengths(statistics.lengths))
+        + "\n\n![lengths](plots/lengths.svg)",
+    }
+    head = "---\nconfigs:\n- config_name: default\n  data_files:\n  - split: train\n    path: train-*.jsonl\n"
+    head += "language:\n" + "".join(f"- {name}\n" for name in statistics.count(1)) + "---\n"
+    title = (
+        f"\n# {sum(statistics.groups.values()):,} verified solutions\n\nMathematics problems with solutions in words (cot), "
+        "as a program (pot) or in both by turns (tir). Every answer was checked against the reference, every program "
+        "was run. Made by `python -m dataset mix`.\n\n![rows](plots/rows.svg)\n"
+    )
+    with written_whole(out / "README.md") as file:
+        file.write(head + title + "".join(f"\n## {name}\n\n{text}\n" for name, text in sections.items()))
+    _plot(out / "plots", statistics)
+
+
+def _plot(folder: Path, statistics: Statistics) -> None:
+    groups: Counter[str] = Counter()
+    for (_, language, style), rows in statistics.groups.items():
+        groups[f"{language} {style}"] += rows
+    for name, bars in {
+        "rows": sorted(groups.items()),
+        "subjects": _by_size(statistics.subjects)[:_PLOTTED_BARS],
+        "levels": sorted(statistics.levels.items())[:_PLOTTED_BARS],
+        "lengths": _lengths(statistics.lengths),
+    }.items():
+        with written_whole(folder / f"{name}.svg") as file:
+            file.write(bar_chart(bars))
+
+
+def bar_chart(bars: Sequence[tuple[str, int]]) -> str:
+    """An SVG picture of horizontal bars. SVG, because the reader's browser has the fonts for Chinese labels."""
+    longest, height = max(count for _, count in bars), 20 * len(bars) + 10
+    lines = [
+        f'<svg xmlns="http://www.w3.org/2000/svg" width="720" height="{height}" font-family="sans-serif"',
+        ' font-size="12">',
+        '<rect width="100%" height="100%" fill="white"/>',
+    ]
+    for number, (label, count) in enumerate(bars):
+        top, width = 20 * number + 5, round(420 * count / longest)
+        lines += [
+            f'<text x="190" y="{top + 13}" text-anchor="end">{escape(label)}</text>',
+            f'<rect x="200" y="{top + 2}" width="{width}" height="14" fill="#3b6ea5"/>',
+            f'<text x="{206 + width}" y="{top + 13}">{count:,}</text>',
+        ]
+    return "\n".join([*lines, "</svg>\n"])

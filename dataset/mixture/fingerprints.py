@@ -1,0 +1,120 @@
+"""What one mixing worker does: each line of a chunk to the row of the mixture, with what is needed to choose it.
+
+A part file holds, for each line of input, one line that says what became of it, and for usable rows a second line:
+the row itself, ready to be written. The first lines' fields are read by `dataset.mixture.select`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from dataset import transcript
+from dataset.files import parse_line, write_line
+from dataset.mixture.config import Mixture
+from dataset.mixture.contamination import Benchmarks
+from dataset.mixture.near import bands
+from dataset.mixture.words import hash64, words
+from dataset.processes import Chunk, Work, part_file
+from dataset.sources import find_source
+from dataset.types import Problem, Solution
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MixSettings:
+    """What a mixing worker must know."""
+
+    mixture: Mixture
+    seed: int
+    benchmarks: tuple[Path, ...]
+
+
+def example_row(solution: Solution) -> dict[str, Any]:
+    """The row of the mixture: who it is, and the chat messages.
+
+    Raises:
+        ValueError: the turns cannot be written down and read back.
+    """
+    problem = solution.problem
+    return {
+        "id": solution.id,
+        "source": problem.source,
+        "language": problem.language,
+        "style": solution.style,
+        "subject": problem.subject,
+        "level": problem.level,
+        "messages": [
+            {"role": "user", "content": transcript.prompt(problem.question, solution.style, problem.language)},
+            {"role": "assistant", "content": transcript.render(solution.turns)},
+        ],
+    }
+
+
+def solution_of_row(row: Mapping[str, Any]) -> Solution:
+    """The solution in a row that `example_row` made, without its reference."""
+    question = row["messages"][0]["content"]
+    question = question.removesuffix("\n" + transcript.INSTRUCTIONS[row["style"], row["language"]])
+    problem = Problem(
+        id=row["id"],
+        source=row["source"],
+        language=row["language"],
+        question=question,
+        answer=None,
+        subject=row["subject"],
+        level=row["level"],
+    )
+    turns = transcript.parse(row["messages"][1]["content"])
+    return Solution(id=row["id"], problem=problem, style=row["style"], turns=turns)
+
+
+def _keys(solution: Solution, part: int, seed: int) -> dict[str, Any]:
+    question = words(solution.problem.question)
+    text = transcript.render(solution.turns)
+    return {
+        "kind": "row",
+        "part": part,
+        "id": hash64(solution.id),
+        "order": hash64(str(seed), solution.id),
+        "exact": hash64(solution.style, *question, "", *words(text)),
+        "problem": hash64(solution.style, *question),
+        "subject": hash64(solution.problem.source, solution.problem.subject),
+        "bands": bands(solution),
+    }
+
+
+def fingerprint_chunk(chunk: Chunk, settings: MixSettings, benchmarks: Benchmarks) -> dict[str, int]:
+    """Write the part file of `chunk`; return the counts of rows, refused and bad."""
+    counts = {"row": 0, "refused": 0, "bad": 0, "no_part": 0}
+    convert = find_source(chunk.source).convert
+    with part_file(chunk.part) as file:
+        for number, line in chunk.lines:
+            where = {"file": chunk.file, "line": number}
+            try:
+                solutions = [c.solution for c in convert(parse_line(line), f"{Path(chunk.file).stem}/{number}")]
+                rows = [example_row(solution) for solution in solutions]
+            except ValueError as error:  # InputError is one
+                counts["bad"] += 1
+                write_line(file, {"kind": "bad", **where, "problem": str(error)})
+                continue
+            for solution, row in zip(solutions, rows, strict=True):
+                if found := benchmarks.match(solution.problem.question):
+                    counts["refused"] += 1
+                    write_line(file, {"kind": "refused", "id": solution.id, **where, **asdict(found)})
+                elif (part := settings.mixture.part_of(solution)) is None:
+                    counts["no_part"] += 1
+                    write_line(file, {"kind": "no_part", **where})
+                else:
+                    counts["row"] += 1
+                    write_line(file, _keys(solution, part, settings.seed) | where)
+                    write_line(file, row)
+    return counts
+
+
+@contextmanager
+def open_fingerprinter(settings: MixSettings) -> Iterator[Work]:
+    """A worker's `fingerprint_chunk` with the benchmarks' questions."""
+    benchmarks = Benchmarks(settings.benchmarks)
+    yield lambda chunk: fingerprint_chunk(chunk, settings, benchmarks)

@@ -1,0 +1,141 @@
+"""`python -m dataset mix`: verified solutions in, a training mixture out.
+
+Workers turn chunks of lines into rows with fingerprints; the choice is made on columns of numbers; the chosen rows are
+copied, in shuffled order, into shards of JSON Lines with chat `messages`. A run that was killed goes on; the shards
+are the same byte for byte.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+import sys
+import time
+from collections import Counter
+from collections.abc import Sequence
+from contextlib import ExitStack
+from functools import partial
+from pathlib import Path
+
+from tqdm import tqdm
+
+from dataset.files import Manifest, read_manifest, read_raw_lines, sha256, versions, write_line, written_whole
+from dataset.mixture.card import Statistics, write_card
+from dataset.mixture.fingerprints import MixSettings, open_fingerprinter
+from dataset.mixture.select import Choice, Columns, choose
+from dataset.processes import claimed, cut, missing, run_chunks
+from dataset.sources import source_of
+from sandbox.errors import InputError
+
+SHARD_ROWS = 50_000
+BENCHMARKS = Path("../shared/data/benchmarks")
+
+
+def default_benchmarks() -> tuple[Path, ...]:
+    """The benchmark files that lie beside the project; none where they are absent."""
+    return tuple(sorted(BENCHMARKS.glob("*.jsonl")))
+
+
+def mix(inputs: Sequence[Path], out: Path, *, settings: MixSettings, workers: int, quiet: bool = False) -> Manifest:
+    """Write train-00000.jsonl …, refused.jsonl, duplicates.jsonl, bad.jsonl, README.md and manifest.json into `out`.
+
+    refused.jsonl lists every example that shares a problem with a benchmark, and what it shares; duplicates.jsonl what
+    each duplicate duplicates. Lines that cannot be used are listed in bad.jsonl and counted under `summary["bad"]`. A
+    finished run over the same inputs and settings is returned as it is.
+
+    Raises:
+        InputError: the inputs cannot be used, nothing is left of them, or `out` holds a run over others.
+    """
+    started = time.monotonic()
+    todo = [(path, source_of(path)) for path in inputs]
+    hashes = {str(path): sha256(path) for path in (*inputs, *settings.benchmarks)}
+    config = {
+        "inputs": [[str(path), name] for path, name in todo],
+        "mixture": settings.mixture.to_json(),
+        "seed": settings.seed,
+        "benchmarks": [str(path) for path in settings.benchmarks],
+    }
+    done = read_manifest(out)
+    if done is not None:
+        if dict(done.config) != json.loads(json.dumps(config)) or dict(done.inputs) != hashes:
+            raise InputError(
+                f"{out}: holds a finished run over other inputs or settings; remove it or choose another --out"
+            )
+        return done
+    total = sum(1 for path in inputs for _ in read_raw_lines(path))
+    with claimed(out, {**config, "hashes": hashes}) as work:
+        with tqdm(total=total, unit=" rows", disable=True if quiet else None, file=sys.stderr) as bar:
+            for lines, _ in run_chunks(missing(cut(todo, work)), workers, partial(open_fingerprinter, settings)):
+                bar.update(lines)
+        columns = Columns(work)
+        dropped, bad = _list_unusable(columns, out)
+        choice = choose(columns, settings.mixture)
+        if not len(choice.rows):
+            raise InputError(f"nothing is left of {total:,} lines: {dict(dropped + choice.dropped)}, {bad} bad")
+        bad += _list_repeated_and_duplicates(columns, choice, out)
+        statistics = Statistics()
+        shards = _write_shards(columns, choice, out, statistics, quiet=quiet)
+        dropped += choice.dropped
+        write_card(out, statistics, settings, choice.parts, dropped)
+        outputs = [*shards, "refused.jsonl", "duplicates.jsonl", "bad.jsonl", "README.md"]
+        manifest = Manifest(
+            stage="mix",
+            rows_in=total,
+            rows_out=len(choice.rows),
+            dropped=dict(sorted(dropped.items())),
+            inputs=hashes,
+            outputs={name: sha256(out / name) for name in outputs},
+            config=config,
+            versions=versions("numpy", "datasketch"),
+            seconds=round(time.monotonic() - started, 3),
+            summary={"bad": bad, "shards": shards, **statistics.to_json()},
+        )
+        manifest.write(out)
+        shutil.rmtree(work)
+    return manifest
+
+
+def _list_unusable(columns: Columns, out: Path) -> tuple[Counter[str], int]:
+    """Write the columns, refused.jsonl, and bad.jsonl as far as it is known; return counts by reason, and of bad."""
+    dropped: Counter[str] = Counter()
+    bad = 0
+    with written_whole(out / "refused.jsonl") as refused_file, written_whole(out / "bad.jsonl") as bad_file:
+        for record in columns.write():
+            kind = record.pop("kind")
+            if kind == "bad":
+                bad += 1
+                write_line(bad_file, record)
+                continue
+            dropped["contaminated" if kind == "refused" else kind] += 1
+            if kind == "refused":
+                write_line(refused_file, record)
+    return dropped, bad
+
+
+def _list_repeated_and_duplicates(columns: Columns, choice: Choice, out: Path) -> int:
+    """Write duplicates.jsonl and add the rows with an id seen before to bad.jsonl; return how many of these."""
+    lines = columns.read("line")
+    with ExitStack() as stack:
+        duplicates_file = stack.enter_context(written_whole(out / "duplicates.jsonl"))
+        bad_file = stack.enter_context((out / "bad.jsonl").open("a", encoding="utf-8"))
+        for row, kind, of in choice.duplicates:
+            found = {"id": columns.row(row)["id"], "kind": kind, "of": columns.row(of)["id"]}
+            write_line(duplicates_file, found)
+        for row in choice.repeated_ids.tolist():
+            problem = f"the id {columns.row(row)['id']!r} was there before"
+            write_line(bad_file, {"file": columns.file_of(row), "line": int(lines[row]), "problem": problem})
+    return len(choice.repeated_ids)
+
+
+def _write_shards(columns: Columns, choice: Choice, out: Path, statistics: Statistics, *, quiet: bool) -> list[str]:
+    """Write the chosen rows; returns the names of the shards."""
+    names: list[str] = []
+    with tqdm(total=len(choice.rows), unit=" rows", disable=True if quiet else None, file=sys.stderr) as bar:
+        for start in range(0, len(choice.rows), SHARD_ROWS):
+            names.append(f"train-{len(names):05d}.jsonl")
+            with written_whole(out / names[-1]) as file:
+                for line in columns.rows(choice.rows[start : start + SHARD_ROWS]):
+                    file.write(line.decode())
+                    statistics.add(json.loads(line))
+                    bar.update()
+    return names
