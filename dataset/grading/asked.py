@@ -1,0 +1,100 @@
+"""What the question asks for, as far as it bears on the form of the answer. Read from its words alone."""
+
+from __future__ import annotations
+
+import re
+
+_PERCENT = re.compile(r"percent|%|百分|％", re.IGNORECASE)
+_LISTING = re.compile(
+    r"separated by (?:a )?commas?|(?:all|both)(?: of)?(?: the| possible| real| complex| integer| positive| distinct)* "
+    r"(?:\w+ )?(?:values|solutions|roots|numbers|integers|zeros|primes|factors|divisors)|enter all|list (?:all|the)|"
+    r"all (?:\w+ ){0,3}(?:\$[^$]*\$ )?(?:for which|such that)|multiple solutions|in (?:increasing|decreasing|ascending|"
+    r"descending) order|from (?:least|smallest|greatest|largest) to|用逗号|逗号分隔|所有|分别",
+    re.IGNORECASE,
+)
+_INTERVAL = re.compile(r"interval|inequalit|domain|range\b|区间|不等式|定义域|值域|取值范围", re.IGNORECASE)
+_TUPLE = re.compile(
+    r"ordered (?:pair|triple|quadruple|tuple)|coordinate|point|vector|focus|foci|vert(?:ex|ices)|center|intersect|"
+    r"\([a-z], ?[a-z](?:, ?[a-z])?\)|\(\\rho|\(r, ?\\theta|坐标|有序|数对|向量|点",
+    re.IGNORECASE,
+)
+_ROUNDED = re.compile(
+    r"\bround|nearest|decimal place|to the (?:tenth|hundredth|thousandth)|approximat|significant|四舍五入|保留|精确到|约",
+    re.IGNORECASE,
+)
+_FACTORED = re.compile(r"\bfactor(?:ed|ize|ise)?\b(?! of| in|s)|因式分解|分解因式", re.IGNORECASE)
+_ORDERED = re.compile(r"\border\b|排列|顺序", re.IGNORECASE)
+_BASES = dict(zip(
+    ["two", "three", "four", "five", "six", "seven", "eight", "nine", "ten", "eleven", "twelve", "thirteen", "fourteen", "fifteen", "sixteen"],
+    range(2, 17), strict=True,
+))  # fmt: skip
+_BASE = re.compile(r"base[- $]*(\d+|[a-z]+)|(\d+|[二三四五六七八九十]) ?进制", re.IGNORECASE)
+_HOW_MANY = re.compile(
+    r"(?:how many|number of|how much|in|express\w* \w+ \w+ in)\s+(square |cubic )?([a-z]+)", re.IGNORECASE
+)
+_HOW_MANY_ZH = re.compile(r"(?:多少|几)个?([^\d\s，。？?,.、：]{1,5})")
+
+
+def percent(question: str | None) -> bool:
+    """Whether it speaks of percent, so that "25" and "25%" may mean the same."""
+    return question is not None and _PERCENT.search(question) is not None
+
+
+def listing(question: str | None) -> bool:
+    """Whether several answers are asked for, so that a comma parts them."""
+    return question is not None and _LISTING.search(question) is not None
+
+
+def interval(question: str | None) -> bool:
+    return question is not None and _INTERVAL.search(question) is not None
+
+
+def point(question: str | None) -> bool:
+    return question is not None and _TUPLE.search(question) is not None
+
+
+def rounded(question: str | None) -> bool:
+    return question is not None and _ROUNDED.search(question) is not None
+
+
+def factored(question: str | None) -> bool:
+    """Whether a product is asked for, so that the sum it came from is no answer."""
+    return question is not None and _FACTORED.search(question) is not None
+
+
+def ordered(question: str | None) -> bool:
+    return question is not None and _ORDERED.search(question) is not None
+
+
+def bases(question: str | None) -> frozenset[int]:
+    """The number bases that it names."""
+    if question is None:
+        return frozenset()
+    found = set()
+    for match in _BASE.finditer(question):
+        word = (match[1] or match[2]).lower()
+        if word.isdecimal() and len(word) < 3:
+            found.add(int(word))
+        elif word in _BASES:
+            found.add(_BASES[word])
+        elif word in "二三四五六七八九十":
+            found.add("二三四五六七八九十".index(word) + 2)
+    return frozenset(found)
+
+
+def unit_words(question: str | None) -> list[str]:
+    """What follows "how many", "in" or 多少, in order: candidates for the unit that is asked for."""
+    if question is None:
+        return []
+    words = ["".join(part or "" for part in match.groups()) for match in _HOW_MANY.finditer(question)]
+    for match in _HOW_MANY_ZH.finditer(question):
+        words += [match[1][:length] for length in range(len(match[1]), 0, -1)]
+    return words
+
+
+def mentions(question: str | None, word: str) -> bool:
+    """Whether `word`, or its plural or singular, stands in the question."""
+    if question is None or not word:
+        return False
+    stem = re.escape(word.lower().rstrip("s"))
+    return re.search(rf"(?<![a-z]){stem}(?:s|es)?(?![a-z])", question.lower()) is not None

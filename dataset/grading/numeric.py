@@ -1,0 +1,212 @@
+"""Values of expressions at points: in floats, which shows most differences, and to 60 digits, which shows the rest.
+
+Agreement to 50 digits at several points counts as equality. That is no proof, but no answer to a school or
+competition problem comes this close without being equal. Numbers too large to tell from their neighbours at this
+precision are not decided.
+"""
+
+from __future__ import annotations
+
+import cmath
+from collections.abc import Callable, Mapping, Sequence
+from fractions import Fraction
+from typing import Any
+
+from mpmath import MPContext, fp, libmp
+
+from dataset.grading.tree import App, Node, Num, Qty, Sym, variables
+
+DIGITS = 60
+AGREE_DIGITS = 50
+_LARGEST_BITS = 2_000_000  # of a number's exponent; beyond, even its logarithm is slow
+_POINTS = 4
+
+
+class NoValue(ValueError):
+    """The expression has no finite value here, or one too large to work with."""
+
+
+class Differ(Exception):
+    """Two expressions have clearly different values."""
+
+
+def points(names: Sequence[str]) -> list[dict[str, Fraction]]:
+    """Fixed, scattered rational values for `names`: positive, away from 0 and 1; the last point is negative."""
+    found = []
+    for index in range(_POINTS):
+        seed = 1 + index
+        point = {}
+        for name in names:
+            seed = (seed * 48_271 + 11) % 2_147_483_647
+            value = Fraction(13, 10) + Fraction(seed % 997, 1_009)
+            point[name] = -value if index == _POINTS - 1 else value
+        found.append(point)
+    return found if names else [{}]
+
+
+def clearly_differ(one: Node, other: Node) -> bool:
+    """Whether floats already show that `one` and `other` differ. False says nothing."""
+    names = sorted(variables(one) | variables(other))
+    for point in points(names)[:2]:
+        try:
+            peak: list[float] = [1e-300]
+            left, right = (complex(evaluate(node, point, fp, peak)) for node in (one, other))
+        except (NoValue, ArithmeticError, ValueError, TypeError):
+            return False
+        # `peak` is the largest term that was added: what cancels against it is lost in floats.
+        if not abs(left - right) <= 1e-7 * max(peak[0], abs(left), abs(right)):
+            return True
+    return False
+
+
+def agree(one: Node, other: Node) -> bool | None:
+    """Whether `one` and `other` agree to 50 digits wherever both have values; None where this cannot tell.
+
+    May run very long: call it through `apart`.
+    """
+    context = MPContext()
+    context.dps = DIGITS
+    names = sorted(variables(one) | variables(other))
+    agreed = 0
+    for point in points(names):
+        negative = any(value < 0 for value in point.values())
+        try:
+            peak: list[Any] = [context.mpf(10) ** -300]
+            left, right = (context.mpc(evaluate(node, point, context, peak)) for node in (one, other))
+        except (NoValue, ArithmeticError, ValueError, TypeError):
+            continue
+        # Roots of negative numbers are a matter of branches: such points say nothing about real answers.
+        if negative and (left.imag or right.imag):
+            continue
+        size = max(abs(left), abs(right), peak[0])
+        if abs(left - right) > size * context.mpf(10) ** -AGREE_DIGITS:
+            return False
+        if size > context.mpf(10) ** AGREE_DIGITS:
+            return None
+        agreed += 1
+    return True if agreed >= min(2, len(points(names))) else None
+
+
+def evaluate(node: Node, point: Mapping[str, Fraction], context: Any, peak: list[Any]) -> Any:
+    """The value of `node` at `point` in an mpmath context (`fp` for floats). `peak[0]` grows to the largest term added.
+
+    Raises:
+        NoValue: there is none.
+        ArithmeticError, ValueError: the context's own, for overflow and for poles.
+    """
+    if isinstance(node, Num):
+        return _fraction(node.value, context)
+    if isinstance(node, Sym):
+        if node.name == "oo":
+            raise NoValue("infinity")
+        if node.name == "i":
+            return context.mpc(0, 1)
+        if node.name in ("pi", "e"):
+            return +getattr(context, node.name)
+        return _fraction(point[node.name], context)
+    if isinstance(node, Qty) and node.unit == "%":
+        return evaluate(node.value, point, context, peak) / 100
+    if not isinstance(node, App):
+        raise NoValue(type(node).__name__)
+    values = [evaluate(argument, point, context, peak) for argument in node.args]
+    if node.op == "add":
+        peak[0] = max(peak[0], *(abs(value) for value in values))
+    function = _FUNCTIONS.get((node.op, len(values)))
+    if function is None:
+        raise NoValue(f"{node.op} of {len(values)}")
+    return _finite(function(context, *values), context)
+
+
+def _fraction(value: Fraction, context: Any) -> Any:
+    return context.mpf(value.numerator) / context.mpf(value.denominator)
+
+
+def _finite(value: Any, context: Any) -> Any:
+    if context is fp:
+        if not cmath.isfinite(value):
+            raise NoValue("not finite")
+    elif not context.isfinite(value) or context.mag(value) > _LARGEST_BITS:
+        raise NoValue("not finite, or too large")
+    return value
+
+
+def _power(context: Any, base: Any, exponent: Any) -> Any:
+    if context is not fp and base != 0:
+        if abs(exponent) > _LARGEST_BITS or abs(context.log(abs(base), 2) * exponent) > _LARGEST_BITS:
+            raise NoValue("too large")
+    elif base == 0 and exponent != 0 and context.re(exponent) > 0:
+        return context.mpf(0)
+    return context.power(base, exponent)
+
+
+def _factorial(context: Any, value: Any) -> Any:
+    if abs(value) > 100_000:
+        raise NoValue("too large")
+    return context.factorial(value)
+
+
+def _binomial(context: Any, top: Any, bottom: Any) -> Any:
+    if abs(top) > 100_000 or abs(bottom) > 100_000:
+        raise NoValue("too large")
+    return context.binomial(top, bottom)
+
+
+def _root(context: Any, value: Any, degree: Any) -> Any:
+    real = context.im(value) == 0
+    if real and context.re(value) < 0 and degree == int(context.re(degree)) and int(context.re(degree)) % 2 == 1:
+        return -context.power(-value, 1 / degree)  # the real root: the cube root of -8 is -2
+    return context.power(value, 1 / degree)
+
+
+_ONE: dict[str, Callable[[Any, Any], Any]] = {
+    "neg": lambda context, x: -x,
+    "deg": lambda context, x: x * context.pi / 180,
+    "sqrt": lambda context, x: context.sqrt(x),
+    "cbrt": lambda context, x: _root(context, x, context.mpf(3)),
+    "abs": lambda context, x: abs(x),
+    "floor": lambda context, x: context.floor(x),
+    "ceil": lambda context, x: context.ceil(x),
+    "ceiling": lambda context, x: context.ceil(x),
+    "factorial": _factorial,
+    "exp": lambda context, x: _power(context, +context.e, x),
+    "ln": lambda context, x: context.ln(x),
+    "log": lambda context, x: context.ln(x),
+    "lg": lambda context, x: context.log10(x),
+    "conjugate": lambda context, x: context.conj(x),
+    **{
+        name: (lambda context, x, name=name: getattr(context, name)(x))
+        for name in [
+            "sin",
+            "cos",
+            "tan",
+            "cot",
+            "sec",
+            "csc",
+            "asin",
+            "acos",
+            "atan",
+            "acot",
+            "asec",
+            "acsc",
+            "sinh",
+            "cosh",
+            "tanh",
+            "coth",
+            "asinh",
+            "acosh",
+            "atanh",
+        ]
+    },
+}
+_FUNCTIONS: dict[tuple[str, int], Callable[..., Any]] = {
+    **{(name, 1): function for name, function in _ONE.items()},
+    **{("add", count): lambda context, *terms: sum(terms[1:], terms[0]) for count in range(2, 600)},
+    **{("mul", count): lambda context, *factors: context.fprod(factors) for count in range(2, 600)},
+    ("div", 2): lambda context, x, y: x / y,
+    ("ratio", 2): lambda context, x, y: x / y,
+    ("pow", 2): _power,
+    ("root", 2): _root,
+    ("binomial", 2): _binomial,
+    ("log", 2): lambda context, x, base: context.ln(x) / context.ln(base),
+}
+BACKEND = libmp.BACKEND

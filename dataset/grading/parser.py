@@ -1,0 +1,299 @@
+r"""Tokens to a tree, by precedence climbing.
+
+    many       item , item      "and", "or", ";" and line breaks part as well
+    relation   = < ≤ ∈ …        what cannot be read before an "=" is a label: "\angle ABC = 30"
+    union      ∪ ∩ \setminus
+    ratio      a : b
+    sum        + - ±
+    product    * / juxtaposition, then a unit or noun
+    power      ^ ** ! % ° subscripts
+    atom       numbers, letters, brackets, commands, functions
+
+Bounded in length (`surface.MAX_CHARACTERS`), tokens, depth and the size of numbers; linear in time. It refuses what it
+does not know (`Unreadable`) rather than skip it: half an answer read is a wrong verdict.
+"""
+
+from __future__ import annotations
+
+import re
+from fractions import Fraction
+
+from dataset.grading import units
+from dataset.grading.atoms import AtomReader
+from dataset.grading.lexer import Token, Unreadable, tokens
+from dataset.grading.tree import App, Many, Node, Num, Qty, Rel, Seq, Sym, Words
+
+_RELATIONS = {
+    "=": "=", "==": "=", "<": "<", ">": ">", "<=": "<=", ">=": ">=", "!=": "!=", "le": "<=", "leq": "<=", "leqslant": "<=",
+    "ge": ">=", "geq": ">=", "geqslant": ">=", "lt": "<", "gt": ">", "ne": "!=", "neq": "!=", "in": "in", "approx": "=",
+    "equiv": "=", "is": "=", "equals": "=", "simeq": "=", "cong": "=",
+}  # fmt: skip
+_SETS = {"cup": "union", "bigcup": "union", "cap": "intersection", "bigcap": "intersection", "setminus": "difference",
+         "backslash": "difference"}  # fmt: skip
+_PARTS = {",": ",", ";": ",", "and": "and", "or": "or"}
+_TIMES = frozenset({"*", "times", "cdot", "ast", "bullet"})
+_OVER = frozenset({"/", "div"})
+# Words that change what a number says; a phrase that has one is no unit.
+_NO_UNIT = frozenset(
+    [
+        "not",
+        "no",
+        "minus",
+        "plus",
+        "times",
+        "more",
+        "less",
+        "fewer",
+        "over",
+        "than",
+        "negative",
+        "root",
+        "pi",
+        "half",
+        "quarter",
+        "third",
+        "squared",
+        "cubed",
+        "except",
+        "equals",
+        "is",
+        "undefined",
+        "nan",
+        "none",
+        "error",
+        "approximately",
+        "about",
+        "if",
+        "when",
+        "where",
+        "with",
+        "hence",
+        "thus",
+        "therefore",
+    ]
+)
+
+
+class Parser(AtomReader):
+    """One answer's tokens and where reading has got to. `AtomReader` has the innermost level."""
+
+    def whole(self) -> Node:
+        """Everything up to the end, as one node."""
+        node = self.many()
+        if self.next.kind != "end":
+            raise Unreadable(f"{self.next.text!r} was not expected")
+        return node
+
+    def many(self, closers: frozenset[str] = frozenset()) -> Node:
+        items: list[Node] = []
+        joints: list[str] = []
+        self.deeper()
+        while True:
+            items.append(self.relation())
+            joint = None
+            while (self.next.kind == "sign" and self.next.text in _PARTS) or self.next.kind == "row":
+                token = self.take()
+                found = _PARTS.get(token.text, ",")
+                joint = found if joint in (None, ",") else joint
+            if joint is None or self.next.kind == "end" or self.next.text in closers:
+                break
+            joints.append(joint)
+        self.shallower()
+        if len(items) == 1:
+            return items[0]
+        kind = "or" if "or" in joints else "and" if "and" in joints else ","
+        return Many(tuple(items), kind)
+
+    def relation(self) -> Node:
+        start = self.position
+        try:
+            first = self.union()
+            if self.next.kind == "word" and self.next.text not in _RELATIONS and self.finds_equals():
+                raise Unreadable("words before an equals sign")
+        except Unreadable:
+            self.position = start
+            label = self.label()
+            if label is None:
+                raise
+            first = label
+        sides, ops = [first], []
+        while (op := self.relation_sign()) is not None:
+            ops.append(op)
+            sides.append(self.union())
+        return Rel(tuple(ops), tuple(sides)) if ops else first
+
+    def relation_sign(self) -> str | None:
+        token = self.next
+        if token.kind == "command" and token.text == "not":
+            self.take()
+            inner = self.relation_sign()
+            if inner not in ("=", "in"):
+                raise Unreadable("\\not of what is no equation")
+            return "!="
+        if token.kind not in ("sign", "command", "word") or token.text not in _RELATIONS:
+            return None
+        self.take()
+        op = _RELATIONS[token.text]
+        # "< =" and ">=" are written both ways
+        if op in "<>" and self.next.text == "=" and not self.next.spaced:
+            self.take()
+            op += "="
+        return op
+
+    def finds_equals(self) -> bool:
+        """Whether an equals sign follows before anything that parts answers."""
+        for token in self.tokens[self.position :]:
+            if token.kind == "end" or token.text in (",", ";", "and", "or"):
+                return False
+            if token.kind in ("sign", "word") and token.text in ("=", "is", "equals"):
+                return True
+        return False
+
+    def label(self) -> Words | None:
+        """The tokens up to the next equals sign as words; None where there is no such sign."""
+        if not self.finds_equals():
+            return None
+        words = []
+        while self.next.text not in ("=", "is", "equals"):
+            words.append(self.take().text)
+        return Words(" ".join(words))
+
+    def union(self) -> Node:
+        left = self.ratio()
+        while True:
+            token = self.next
+            if token.kind == "command" and token.text in _SETS:
+                op = _SETS[token.text]
+            elif token.kind == "letter" and token.text in "Uu" and isinstance(left, (Seq, App)) and self.after("([{"):
+                op = "union"
+            else:
+                return left
+            self.take()
+            left = App(op, (left, self.ratio()))
+
+    def ratio(self) -> Node:
+        parts = [self.sum()]
+        while self.next.text in (":", "colon") or (self.next.kind == "word" and self.next.text == "to"):
+            self.take()
+            parts.append(self.sum())
+        return App("ratio", tuple(parts)) if len(parts) > 1 else parts[0]
+
+    def sum(self) -> Node:
+        terms = [self.product()]
+        while True:
+            if self.next.text == "+" or (self.next.text == "-" and self.next.kind == "sign"):
+                minus = self.take().text == "-"
+                term = self.product()
+                terms.append(App("neg", (term,)) if minus else term)
+            elif self.next.kind == "command" and self.next.text in ("pm", "mp"):
+                self.take()
+                left = App("add", tuple(terms)) if len(terms) > 1 else terms[0]
+                terms = [App("pm", (left, self.product()))]
+            else:
+                return App("add", tuple(terms)) if len(terms) > 1 else terms[0]
+
+    def product(self) -> Node:
+        left = self.unary()
+        while True:
+            token = self.next
+            if token.text in _TIMES and token.kind in ("sign", "command"):
+                self.take()
+                left = App("mul", (left, self.unary()))
+            elif token.text in _OVER and token.kind in ("sign", "command"):
+                self.take()
+                left = App("div", (left, self.unary()))
+            elif token.kind in ("word", "sign", "command") and (found := self.with_unit(left)) is not None:
+                return found
+            elif self.starts_factor():
+                left = App("mul", (left, self.power()))
+            else:
+                return left
+
+    def with_unit(self, value: Node) -> Node | None:
+        """`value` with the unit or noun that follows; None where none does."""
+        if self.next.kind == "command" and self.next.text == "$":
+            self.take()
+            return Qty(value, "$")
+        if self.next.kind == "sign" and self.next.text in "¥€£¢":
+            return Qty(value, units.phrase(self.take().text))
+        if self.next.kind != "word" or self.next.text in ("to", "is", "equals", "in"):
+            return None
+        value = self.multiplied(value)
+        phrase = self.unit_words()
+        if not phrase:
+            return value
+        found: Node = Qty(value, units.phrase(phrase))
+        # "2 hours 30 minutes", 5元6角
+        if self.next.kind == "number":
+            smaller = self.product()
+            if not isinstance(smaller, (Qty, App)):
+                raise Unreadable(f"a number after {phrase!r}")
+            found = App("add", (found, smaller))
+        return found
+
+    def multiplied(self, value: Node) -> Node:
+        """`value` times the thousand, million, 万 or 亿 that follows it."""
+        while self.next.kind == "word":
+            word = self.next.text
+            english = word.lower().rstrip("s") if word.isascii() else ""
+            match = re.match(r"百万|千万|万|亿|百(?!分)|千(?![克米瓦卡])", word)
+            name = english if english in units.MULTIPLIERS else match[0] if match else None
+            if name is None:
+                return value
+            self.take()
+            value = App("mul", (value, Num(Fraction(units.MULTIPLIERS[name]))))
+            if match and match.end() < len(word):
+                self.position -= 1
+                self.tokens[self.position] = Token("word", word[match.end() :], True)
+        return value
+
+    def unit_words(self) -> str:
+        words = []
+        while True:
+            token = self.next
+            if token.kind == "word":
+                if token.text.lower() in _NO_UNIT:
+                    raise Unreadable(f"{token.text!r} after a number")
+                words.append(self.take().text)
+            elif words and token.text == "^":
+                self.take()
+                exponent = self.argument()
+                if not isinstance(exponent, Num):
+                    raise Unreadable("a unit to a power that is no number")
+                words[-1] += f"^{exponent.value}"
+            elif words and token.text == "/" and self.tokens[self.position + 1].kind == "word":
+                words.append(self.take().text)
+            elif (words and token.text in ("-", "'", ".") and self.tokens[self.position + 1].kind == "word") or (
+                words and token.kind == "letter" and token.text == "a" and self.tokens[self.position + 1].kind == "word"
+            ):
+                self.take()
+            else:
+                return " ".join(words)
+
+    def unary(self) -> Node:
+        token = self.next
+        if token.text in ("-", "+") and token.kind == "sign":
+            self.take()
+            self.deeper()
+            inner = self.unary()
+            self.shallower()
+            return App("neg", (inner,)) if token.text == "-" else inner
+        if token.kind == "command" and token.text in ("pm", "mp"):
+            self.take()
+            return App("pm", (Num(Fraction(0)), self.unary()))
+        if token.kind == "command" and token.text in ("approx", "sim", "therefore", "because"):
+            self.take()
+            return self.unary()
+        return self.power()
+
+
+def read(text: str, question: str | None = None, *, commas_part: bool = False) -> Node:
+    """The tree of `text`, which `surface.clean` has been over. `commas_part`: "1,234" is two numbers.
+
+    Raises:
+        Unreadable: it is in no notation that is known here, or too long or deep.
+    """
+    return Parser(tokens(text, question, commas_part=commas_part)).whole()
+
+
+__all__ = ["Sym", "Unreadable", "read"]

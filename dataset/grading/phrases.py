@@ -1,0 +1,201 @@
+r"""Answers that are words: names, choices, yes and no, clock times, dates, numbers written out in English or Chinese."""
+
+from __future__ import annotations
+
+import re
+from fractions import Fraction
+
+from dataset.grading.surface import ROW_BREAK
+
+_WRAPPER = re.compile(
+    r"\\(?:text|textbf|textit|textrm|textsf|texttt|textnormal|mbox|hbox|mathrm|operatorname|mathbf|mathit|mathsf|mathcal|"
+    r"emph|underline|boxed|bm)\s*\{([^{}]*)\}"
+)
+_LEAD = re.compile(
+    r"^(?:(?:so|thus|hence|therefore),? )?(?:the )?(?:final |correct )?(?:answer|option|choice|result)s?(?: is| are)?\s*[:=]?\s*"
+    r"|^(?:正确)?(?:答案|选项)(?:是|为)?\s*[:：]?\s*|^答\s*[:：]\s*|^选择?\s*(?=[A-H])"
+    r"|^(?:about|approximately|approx\.?|roughly|nearly|大约|约|近似|≈|\\approx|\\sim)\s*",
+    re.IGNORECASE,
+)
+_MONTHS = [
+    "january",
+    "february",
+    "march",
+    "april",
+    "may",
+    "june",
+    "july",
+    "august",
+    "september",
+    "october",
+    "november",
+    "december",
+]
+_DAYS = ["monday", "tuesday", "wednesday", "thursday", "friday", "saturday", "sunday"]
+_SAME = (
+    ("no solution", "no solutions", "none", "no real solutions", "no real solution", "empty set", "the empty set", "无解",
+     "没有", "there are no solutions", "emptyset", "varnothing", "no answer", "无", "不存在解", "空集"),
+    ("undefined", "does not exist", "dne", "doesnt exist", "不存在", "无意义"),
+    ("infinitely many", "infinite", "infinity", "infinitely many solutions", "无数", "无穷多", "无数个"),
+    ("yes", "true", "correct", "right", "是", "对", "正确", "是的", "能", "可以", "够"),
+    ("no", "false", "incorrect", "wrong", "否", "错", "不是", "错误", "不对", "不能", "不可以", "不够"),
+    ("all real numbers", "all reals", "real numbers", "all real x", "全体实数", "任意实数", "一切实数", "实数集"),
+)  # fmt: skip
+_MEANING = {phrase: group[0] for group in _SAME for phrase in group}
+_ARTICLES = frozenset({"the", "a", "an", "is", "are", "it", "its", "that", "this"})
+_ONES = [
+    "zero",
+    "one",
+    "two",
+    "three",
+    "four",
+    "five",
+    "six",
+    "seven",
+    "eight",
+    "nine",
+    "ten",
+    "eleven",
+    "twelve",
+    "thirteen",
+    "fourteen",
+    "fifteen",
+    "sixteen",
+    "seventeen",
+    "eighteen",
+    "nineteen",
+]
+_TENS = ["twenty", "thirty", "forty", "fifty", "sixty", "seventy", "eighty", "ninety"]
+_ENGLISH = {word: value for value, word in enumerate(_ONES)} | {word: 20 + 10 * at for at, word in enumerate(_TENS)}
+_DIGITS = {character: value for value, character in enumerate("零一二三四五六七八九")} | {"两": 2, "〇": 0, "半": 0}
+_PLACES = {"十": 10, "百": 100, "千": 1000}
+_TIME = re.compile(
+    r"(?P<early>上午|早上|早晨|凌晨)?(?P<late>下午|晚上|傍晚)?(?P<noon>中午)?\s*(?P<hour>\d{1,2})"
+    r"(?:\s*[:：]\s*(?P<minute>[0-5]\d)(?::(?P<second>[0-5]\d))?|[时点](?:(?P<minute_zh>\d{1,2})分?|(?P<half>半))?整?)?"
+    r"\s*(?P<meridian>[ap]\s*\.?\s*m\b\.?|o\s*'?\s*clock)?",
+    re.IGNORECASE,
+)
+_DATE = re.compile(
+    rf"(?:(?P<month>{'|'.join(m[:3] + f'(?:{m[3:]})?' for m in _MONTHS)})\.?\s*(?P<day>\d{{1,2}})(?:st|nd|rd|th)?"
+    rf"|(?P<day2>\d{{1,2}})(?:st|nd|rd|th)?\s*(?:of\s+)?(?P<month2>{'|'.join(m[:3] + f'(?:{m[3:]})?' for m in _MONTHS)})\.?)"
+    r"(?:\s*,?\s*(?P<year>\d{4}))?|(?:(?P<year_zh>\d{4})年)?(?P<month_zh>\d{1,2})月(?P<day_zh>\d{1,2})[日号]",
+    re.IGNORECASE,
+)
+_CHOICE = re.compile(r"\(?\s*([A-J])\s*\)?(?:\s*[).:：、.]\s*\S.*|\s*[).:]?)?", re.DOTALL)
+
+
+def plain(text: str) -> str:
+    r"""`text` without \text{…} and the like around its words, and without white space at its ends."""
+    before = None
+    while before != text:
+        before = text
+        text = _WRAPPER.sub(r"\1", text)
+    return text.replace(ROW_BREAK, " ").strip()
+
+
+def without_lead(text: str) -> str:
+    """`text` without "the answer is", 答案：, "about" and the like before the answer itself."""
+    before = None
+    while before != text:
+        before = text
+        text = _LEAD.sub("", text, count=1)
+    return text or before
+
+
+def words(text: str) -> str | None:
+    """The words of an answer that has nothing but words, in one form; None where it has digits or mathematics."""
+    said = plain(text)
+    said = re.sub(r"\\(?:emptyset|varnothing)\s*", "emptyset", said)
+    if re.search(r"[\d\\=+*/^_<>|&%$]", said) or not re.search(r"[A-Za-z\u4e00-\u9fff]{2}", said):
+        return None
+    said = re.sub(r"[^\w\s\u4e00-\u9fff]", " ", said.replace("'", "")).lower()
+    kept = [word for word in said.split() if word not in _ARTICLES] or said.split()
+    joined = " ".join(kept)
+    if joined in _MEANING:
+        return _MEANING[joined]
+    for name in (*_DAYS, *_MONTHS):
+        if len(joined) >= 3 and name.startswith(joined) and joined in (name[:3], name[:4]):
+            return name
+    return joined
+
+
+def choice(text: str) -> str | None:
+    """The letter of a choice: "(B)", "B.", "option B", "(B) 12" are all B; None for anything else."""
+    match = _CHOICE.fullmatch(without_lead(plain(text)).strip())
+    return match[1] if match else None
+
+
+def several_choices(text: str) -> tuple[str, ...] | None:
+    """The letters of several choices, sorted: "A, D", "D and A", "AD" in capitals alone stay in their order."""
+    said = re.sub(r"\band\b|和|[\s,;()&.]|\\quad", " ", plain(text)).split()
+    if len(said) > 1 and all(re.fullmatch("[A-J]", word) for word in said):
+        return tuple(sorted(said))
+    return None
+
+
+def clock(text: str) -> tuple[int, bool, bool] | None:
+    """A time of day as (seconds since midnight, whether the half of the day is said, whether it looks like a time)."""
+    match = _TIME.fullmatch(plain(text).replace("\\", " ").replace("~", " ").strip())
+    if match is None or int(match["hour"]) > 24:
+        return None
+    minute = int(match["minute"] or match["minute_zh"] or (30 if match["half"] else 0))
+    hour = int(match["hour"])
+    meridian = (match["meridian"] or "").lower().replace(" ", "")
+    said = meridian[:1] in ("a", "p") or bool(match["early"] or match["late"] or match["noon"]) or hour > 12
+    if (meridian.startswith("p") or match["late"]) and hour < 12:
+        hour += 12
+    if (meridian.startswith("a") or match["early"]) and hour == 12:
+        hour = 0
+    marked = bool(meridian or match["early"] or match["late"] or match["noon"] or re.search("[时点]", text))
+    return hour * 3600 + minute * 60 + int(match["second"] or 0), said, marked
+
+
+def date(text: str) -> tuple[int | None, int, int] | None:
+    """A day of the year as (year or None, month, day)."""
+    match = _DATE.fullmatch(plain(text).replace("\\", " ").strip())
+    if match is None:
+        return None
+    year = match["year"] or match["year_zh"]
+    if match["month_zh"]:
+        return (int(year) if year else None), int(match["month_zh"]), int(match["day_zh"])
+    name = (match["month"] or match["month2"]).lower()[:3]
+    month = [m[:3] for m in _MONTHS].index(name) + 1
+    return (int(year) if year else None), month, int(match["day"] or match["day2"])
+
+
+def number(text: str) -> Fraction | None:
+    """A number written out: "twenty-five", 三百零五, 三分之二."""
+    said = plain(text).lower().strip()
+    if match := re.fullmatch(r"([零一二三四五六七八九十百千万两]+)分之([零一二三四五六七八九十百千万两]+)", said):
+        bottom, top = _chinese(match[1]), _chinese(match[2])
+        return Fraction(top, bottom) if bottom and top is not None else None
+    if re.fullmatch(r"[零〇一二三四五六七八九十百千万亿两]+", said):
+        value = _chinese(said)
+        return None if value is None else Fraction(value)
+    parts = [part for part in re.split(r"[\s-]+", said) if part != "and"]
+    if not parts or not all(part in _ENGLISH or part in ("hundred", "thousand", "million") for part in parts):
+        return None
+    total = current = 0
+    for part in parts:
+        if part == "hundred":
+            current = (current or 1) * 100
+        elif part in ("thousand", "million"):
+            total += (current or 1) * (1000 if part == "thousand" else 1_000_000)
+            current = 0
+        else:
+            current += _ENGLISH[part]
+    return Fraction(total + current)
+
+
+def _chinese(said: str) -> int | None:
+    total = section = digit = 0
+    for character in said:
+        if character in _DIGITS:
+            digit = _DIGITS[character]
+        elif character in _PLACES:
+            section += (digit or 1) * _PLACES[character]
+            digit = 0
+        else:
+            total = (total + section + digit) * (10_000 if character == "万" else 100_000_000)
+            section = digit = 0
+    return total + section + digit

@@ -1,0 +1,98 @@
+"""One notation for many: full-width and unicode characters, LaTeX's spacing and sizing, thousands separators.
+
+It changes how an answer is written and never what it says. It refuses to drop words, units or anything with a value.
+"""
+
+from __future__ import annotations
+
+import re
+
+MAX_CHARACTERS = 2_000  # the longest benchmark answer has 130; longer ones are compared as text or as digits only
+
+ROW_BREAK = "\x01"  # stands for LaTeX's double backslash, so that no rule for a single one can bite into it
+
+_CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f]")
+_GREEK = dict(zip("αβγδεζηθικλμνξρστυφχψω", ["alpha", "beta", "gamma", "delta", "epsilon", "zeta", "eta", "theta", "iota", "kappa", "lambda", "mu", "nu", "xi", "rho", "sigma", "tau", "upsilon", "phi", "chi", "psi", "omega"], strict=True))  # fmt: skip
+_SIGNS = {
+    "−": "-", "–": "-", "—": "-", "‐": "-", "‑": "-", "﹣": "-",
+    "×": r"\times ", "✕": r"\times ", "⋅": r"\cdot ", "·": r"\cdot ", "∙": r"\cdot ", "÷": r"\div ", "∕": "/", "⁄": "/",
+    "√": r"\surd ", "∛": r"\sqrt[3]", "π": r"\pi ", "∞": r"\infty ", "∪": r"\cup ", "∩": r"\cap ", "∈": r"\in ",
+    "≤": r"\le ", "⩽": r"\le ", "≦": r"\le ", "≥": r"\ge ", "⩾": r"\ge ", "≧": r"\ge ", "≠": r"\ne ", "±": r"\pm ",
+    "≈": r"\approx ", "≒": r"\approx ", "°": r"^\circ ", "º": r"^\circ ", "℃": r"^\circ ", "∅": r"\emptyset ",
+    "ℝ": r"\mathbb{R}", "∠": r"\angle ", "△": r"\triangle ", "′": "'", "’": "'", "‘": "'", "“": '"', "”": '"',
+    "、": ",", "。": ".", "【": "[", "】": "]", "〔": "(", "〕": ")", "《": "", "》": "", "￥": "¥", "…": r"\ldots ",
+    "½": r"\frac{1}{2}", "⅓": r"\frac{1}{3}", "⅔": r"\frac{2}{3}", "¼": r"\frac{1}{4}", "¾": r"\frac{3}{4}",
+    "⅕": r"\frac{1}{5}", "⅛": r"\frac{1}{8}", "⌊": r"\lfloor ", "⌋": r"\rfloor ", "⌈": r"\lceil ", "⌉": r"\rceil ",
+    "\u3000": " ", "\u00a0": " ", "\u2009": r"\,", "\u202f": r"\,", "\u2002": " ", "\u2003": " ", "\u200a": r"\,",
+    "\u200b": "", "\u200c": "", "\u200d": "", "\ufeff": "", "\u2060": "", "\u2061": "", "\u2062": "",
+    **{letter: f"\\{name} " for letter, name in _GREEK.items()}, "Δ": r"\Delta ", "Ω": r"\Omega ", "ϕ": r"\phi ",
+}  # fmt: skip
+_TABLE = str.maketrans({**{chr(code): chr(code - 0xFEE0) for code in range(0xFF01, 0xFF5F)}, **_SIGNS})
+_SUPER = str.maketrans("⁰¹²³⁴⁵⁶⁷⁸⁹⁻⁺ⁿ", "0123456789-+n")
+_SUB = str.maketrans("₀₁₂₃₄₅₆₇₈₉", "0123456789")
+_SUPER_RUN = re.compile("[⁰¹²³⁴⁵⁶⁷⁸⁹⁻⁺ⁿ]+")
+_SUB_RUN = re.compile("[₀₁₂₃₄₅₆₇₈₉]+")
+
+# Macros that change how a thing looks, never what it is.
+_LOOKS = re.compile(
+    r"\\(?:left|right|bigg?[lrm]?|Bigg?[lrm]?|displaystyle|textstyle|scriptstyle|limits|nolimits|boldsymbol|bf|rm|it|"
+    r"normalsize|large|Large|small|centering|hfill|noindent|strut|null)(?![a-zA-Z])\.?"
+)
+_PAINT = re.compile(r"\\(?:color\s*\{[^{}]*\}|textcolor\s*\{[^{}]*\}|[hv]space\*?\s*\{[^{}]*\}|h?phantom\s*\{[^{}]*\})")
+_SPACING = re.compile(r"\\(?:quad|qquad|enspace|thinspace|medspace|thickspace|[,;:> ])(?![a-zA-Z])|\\(?=\s)|~|\\[,;:>]")
+_SEPARATED = re.compile(r"(?<![\d.])\d{1,3}(?:(?:\{,\}|,?\s*\\!\s*|\\[,;: ]|~|'| )\d{3})+(?![\d])")
+_SEPARATOR = re.compile(r"\{,\}|,?\s*\\!\s*|\\[,;: ]|[~' ]")
+_TRAIL = ' \t\r\n.,;:*`"_'
+
+
+def fold(text: str) -> str:
+    """`text` with unicode forms of digits, letters, operators and spaces as ASCII or LaTeX."""
+    if text.isascii():
+        return text
+    text = _SUPER_RUN.sub(lambda match: "^{" + match[0].translate(_SUPER) + "}", text)
+    text = _SUB_RUN.sub(lambda match: "_{" + match[0].translate(_SUB) + "}", text)
+    return text.translate(_TABLE)
+
+
+def clean(text: str) -> str:
+    """`text` folded, its dollar signs, spacing, sizing and closing punctuation taken off.
+
+    A dollar sign that is money stays, as `\\$`. Groups of three digits are joined where what stands between them can
+    only be a separator; a bare comma is left to the parser, which knows where a list may stand.
+    """
+    text = _CONTROL.sub(" ", fold(text)).strip()
+    if r"\\" in text:
+        if r"\begin" not in text:
+            # "\\frac" is "\frac" that was escaped twice on its way; outside a matrix there are no rows to part.
+            text = re.sub(r"\\\\(?=[a-zA-Z({\[!,;])", r"\\", text)
+        text = text.replace(r"\\", ROW_BREAK)
+    text = _dollars(_off(text))
+    text = _SEPARATED.sub(lambda match: _SEPARATOR.sub("", match[0]), text)
+    text = text.replace(r"\!", "")
+    if "\\" in text:
+        text = _SPACING.sub(" ", _PAINT.sub(" ", _LOOKS.sub(" ", text)))
+    return _off(text.replace("~", " "))
+
+
+def _off(text: str) -> str:
+    """Closing punctuation, markdown stars and line breaks taken off both ends."""
+    before = None
+    while text != before:
+        before = text
+        text = text.strip(_TRAIL.replace(".", "")).rstrip(_TRAIL)
+        text = text.removesuffix("\\").removesuffix(ROW_BREAK)
+        for first, last in ((r"\(", r"\)"), (r"\[", r"\]"), ("$$", "$$"), ("$", "$"), ("**", "**")):
+            if text.startswith(first) and text.endswith(last) and len(text) > len(first + last):
+                inner = text[len(first) : -len(last)]
+                if first not in inner.replace(r"\$", "") and not inner.endswith("\\"):
+                    text = inner
+    return text
+
+
+def _dollars(text: str) -> str:
+    """Dollar signs that only switch LaTeX's mode taken out; the others as `\\$`."""
+    if "$" not in text:
+        return text
+    bare = re.sub(r"\\\$", "\0", text)
+    bare = bare.replace("$", "" if bare.count("$") % 2 == 0 else "\0")
+    return bare.replace("\0", r"\$")

@@ -1,0 +1,118 @@
+"""What an answer means, as a tree. Immutable, comparable, small; built by `parser`, walked by everything else."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from fractions import Fraction
+from typing import TypeAlias
+
+
+@dataclass(frozen=True, slots=True)
+class Num:
+    """A written number. `places` decimals and `digits` significant digits were written; both 0 for a derived one."""
+
+    value: Fraction
+    places: int = 0
+    digits: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Sym:
+    """A letter: a variable, or one of pi, e, i, oo (infinity)."""
+
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
+class App:
+    """An operation (`add`, `mul`, `div`, `pow`, `neg`, `pm`, …) or function (`sin`, `sqrt`, …) with its arguments."""
+
+    op: str
+    args: tuple[Node, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Seq:
+    """Several things in brackets: a tuple, an interval, a set, a Python list."""
+
+    open: str
+    items: tuple[Node, ...]
+    close: str
+
+
+@dataclass(frozen=True, slots=True)
+class Many:
+    """Several things without brackets: "3, -1", "x = 2 or x = 5". `joint` is "and", "or" or ","."""
+
+    items: tuple[Node, ...]
+    joint: str = ","
+
+
+@dataclass(frozen=True, slots=True)
+class Rel:
+    """A chain of relations, `len(ops) + 1 == len(sides)`; ops are = < > <= >= != in."""
+
+    ops: tuple[str, ...]
+    sides: tuple[Node, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Qty:
+    """A value with a unit or counted noun, as `units.phrase` writes it: "cm^2", "bolt", "%", "deg", "$"."""
+
+    value: Node
+    unit: str
+
+
+@dataclass(frozen=True, slots=True)
+class Mat:
+    """A matrix by rows, all of one length."""
+
+    rows: tuple[tuple[Node, ...], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Based:
+    """Digits in a base that is written with them."""
+
+    digits: str
+    base: int
+
+
+@dataclass(frozen=True, slots=True)
+class Words:
+    """Words with no value of their own: a name, a label, a sentence."""
+
+    text: str
+
+
+Node: TypeAlias = Num | Sym | App | Seq | Many | Rel | Qty | Mat | Based | Words
+
+CONSTANTS = frozenset({"pi", "e", "i", "oo"})
+
+
+def children(node: Node) -> tuple[Node, ...]:
+    """The nodes directly below `node`."""
+    if isinstance(node, App):
+        return node.args
+    if isinstance(node, (Seq, Many)):
+        return node.items
+    if isinstance(node, Rel):
+        return node.sides
+    if isinstance(node, Qty):
+        return (node.value,)
+    if isinstance(node, Mat):
+        return tuple(entry for row in node.rows for entry in row)
+    return ()
+
+
+def variables(node: Node) -> frozenset[str]:
+    """The names of the variables in `node`, constants left out."""
+    if isinstance(node, Sym):
+        return frozenset() if node.name in CONSTANTS else frozenset({node.name})
+    return frozenset().union(*(variables(child) for child in children(node)))
+
+
+def contains(node: Node, kind: type | tuple[type, ...]) -> bool:
+    """Whether a node of `kind` is in `node`, itself included."""
+    return isinstance(node, kind) or any(contains(child, kind) for child in children(node))

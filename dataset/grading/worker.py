@@ -1,0 +1,29 @@
+"""The process behind `apart`: reads two trees, says whether they agree, again and again until its input closes."""
+
+from __future__ import annotations
+
+import pickle
+import resource
+import sys
+
+from dataset.grading.apart import MEMORY_BYTES
+from dataset.grading.numeric import agree
+
+
+def main() -> None:
+    resource.setrlimit(resource.RLIMIT_AS, (MEMORY_BYTES, MEMORY_BYTES))
+    questions, answers = sys.stdin.buffer, sys.stdout.buffer
+    answers.write(b"ready\n")
+    answers.flush()
+    while len(size := questions.read(4)) == 4:
+        one, other = pickle.loads(questions.read(int.from_bytes(size, "big")))
+        try:
+            verdict = agree(one, other)
+        except (MemoryError, RecursionError):
+            verdict = None
+        answers.write(f"{verdict}\n".encode())
+        answers.flush()
+
+
+if __name__ == "__main__":
+    main()
