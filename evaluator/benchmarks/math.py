@@ -1,0 +1,46 @@
+"""MATH, the 5,000 test problems (arXiv 2103.03874): competition mathematics in seven subjects and five levels.
+
+{"problem": "How many vertical asymptotes does the graph of $y=\\\\frac{2}{x^2+x-6}$ have?", "level": "Level 3",
+ "type": "Algebra", "solution": "The denominator … Therefore, the graph has $\\\\boxed{2}$ …", "idx": 0}
+
+The reference is the last box of the solution: 90 solutions box an intermediate result as well.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from dataset.answers import boxes
+from dataset.types import Problem
+from evaluator.benchmarks.types import Benchmark
+from sandbox.errors import InputError
+
+
+def read(row: Mapping[str, Any], index: int) -> Problem:
+    """The problem in `row`; the last box of its solution is the answer."""
+    answers = boxes(row["solution"])
+    if not answers:
+        raise InputError("the solution has no box")
+    return Problem(
+        id=f"math/{row.get('idx', index)}",
+        source="math",
+        language="en",
+        question=row["problem"],
+        answer=answers[-1],
+        subject=row["type"],
+        level=str(row["level"]).removeprefix("Level "),
+        split="test",
+    )
+
+
+BENCHMARK = Benchmark(
+    name="math",
+    language="en",
+    file="math_test.jsonl",
+    rows=5000,
+    sha256="b6dd71f9807ca7a8a8e9a8c887990d714952e96ba424a71db35dab82823d5f74",
+    pinned=("problem", "solution"),
+    origin="the test set of Hendrycks et al.; github.com/microsoft/ToRA keeps it as src/data/math/test.jsonl",
+    read=read,
+)

@@ -1,0 +1,54 @@
+"""From a transcript to verdicts: the answer as a whole, and the program's answer by itself.
+
+Both come from the one finder and the one grader of `dataset`. The program's answer is what the last program printed,
+whatever the text says after it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from dataset.answers import extract_from_turns
+from dataset.equality import equivalent
+from dataset.transcript import STOP, parse
+from dataset.types import Problem, Turn, Verdict
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Grade:
+    """`program` None: no program printed anything. `answer_from`: where the answer was found, None if nowhere."""
+
+    verdict: Verdict
+    program: Verdict | None
+    answer_from: Literal["text", "program"] | None
+
+
+def solution_turns(text: str, left_over: str | None) -> tuple[Turn, ...]:
+    """The turns of a solution, with the output of a last program that the model did not read."""
+    turns = parse(text.removesuffix(STOP))
+    return turns if left_over is None else (*turns, Turn("output", left_over))
+
+
+def grade(problem: Problem, text: str, left_over: str | None) -> Grade:
+    """Whether the solution `text` answers `problem`.
+
+    Raises:
+        ValueError: the problem has no reference answer.
+    """
+    if problem.answer is None:
+        raise ValueError(f"{problem.id} has no reference answer")
+    turns = solution_turns(text, left_over)
+    predicted = extract_from_turns(turns, problem)
+    verdict = equivalent(problem.answer, predicted, problem.question)
+    printed = [turn.text.strip() for turn in turns if turn.kind == "output" and turn.text.strip()]
+    program = equivalent(problem.answer, printed[-1].splitlines()[-1].strip(), problem.question) if printed else None
+    return Grade(verdict=verdict, program=program, answer_from=_origin(turns, problem, predicted))
+
+
+def _origin(turns: Sequence[Turn], problem: Problem, predicted: str | None) -> Literal["text", "program"] | None:
+    if predicted is None:
+        return None
+    alone = extract_from_turns([turn for turn in turns if turn.kind != "output"], problem)
+    return "text" if alone == predicted else "program"

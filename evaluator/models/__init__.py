@@ -1,0 +1,86 @@
+"""The model backends, one file and one line each. Importing this loads none of them."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Protocol
+
+from evaluator.models.types import Model
+from sandbox.errors import InputError
+
+
+class Opener(Protocol):
+    """Opens a model by name; `context_tokens` and `dtype` None mean the model's own."""
+
+    def __call__(self, name: str, *, context_tokens: int | None, dtype: str | None) -> Model: ...
+
+
+def _vllm() -> Opener:
+    from evaluator.models.vllm import open_vllm
+
+    return open_vllm
+
+
+def _transformers() -> Opener:
+    from evaluator.models.transformers import open_transformers
+
+    return open_transformers
+
+
+def _replay() -> Opener:
+    from evaluator.models.replay import ReplayModel
+
+    def open_replay(name: str, *, context_tokens: int | None, dtype: str | None) -> Model:
+        return ReplayModel(Path(name))
+
+    return open_replay
+
+
+BACKENDS: dict[str, Callable[[], Opener]] = {"vllm": _vllm, "transformers": _transformers, "replay": _replay}
+
+
+def choose_backend(asked: str | None) -> str:
+    """The backend's name: the one asked for, else vllm where it is installed, else transformers.
+
+    Raises:
+        InputError: an unknown name, or vllm by name where it is not installed.
+    """
+    if asked is not None and asked not in BACKENDS:
+        raise InputError(f"unknown backend {asked!r}; there are {', '.join(BACKENDS)}")
+    installed = importlib.util.find_spec("vllm") is not None
+    if asked == "vllm" and not installed:
+        raise InputError("--backend vllm: vLLM is not installed here; leave --backend out to use transformers")
+    return asked or ("vllm" if installed else "transformers")
+
+
+def check_folder(name: str, backend: str) -> None:
+    """Raise `InputError`, before anything slow is started, if `name` cannot be a model for `backend`."""
+    path = Path(name)
+    if backend == "replay":
+        if not path.is_file():
+            raise InputError(f"{name}: no such file; --backend replay plays a file of recorded solutions")
+        return
+    if not path.exists():
+        if name.startswith((".", "/", "~")) or name.count("/") != 1:
+            raise InputError(f"{name}: no such model folder")
+        return  # a name on the Hub
+    if not path.is_dir():
+        raise InputError(f"{name}: expected a model folder in Hugging Face layout, found a file")
+    if not (path / "config.json").is_file():
+        raise InputError(
+            f"{name}: no config.json in it; expected a model folder as `python -m trainer --out` writes it"
+        )
+    if not any((path / file).is_file() for file in ("tokenizer.json", "tokenizer.model", "vocab.json")):
+        raise InputError(f"{name}: no tokenizer in it (tokenizer.json); copy the tokenizer's files beside the weights")
+    settings = path / "tokenizer_config.json"
+    template = (path / "chat_template.jinja").is_file() or (path / "chat_template.json").is_file()
+    if not template and not (
+        settings.is_file() and json.loads(settings.read_text(encoding="utf-8")).get("chat_template")
+    ):
+        raise InputError(
+            f"{name}: the tokenizer has no chat template (chat_template.jinja); without one the prompt cannot be "
+            "written as the model was trained. Models of `python -m trainer` have one"
+        )

@@ -1,0 +1,150 @@
+"""transformers, for machines where vLLM cannot be installed. Slower by far: the table says that it generated.
+
+Requests that wait are answered together in one padded batch; those that come later wait for the next. The results are
+the model's own either way, but a padded batch rounds differently, so greedy texts may differ from vLLM's.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from dataset.chat import ChatFormat
+from dataset.transcript import STOP
+from evaluator.models.tokens import end_at_stop
+from evaluator.models.types import Generation, ModelError, Sampling
+from sandbox.errors import InputError
+
+# Sequences in one batch: more fill a CPU no better, and the batch ends with its longest.
+_BATCH = 32
+
+
+def open_transformers(name: str, *, context_tokens: int | None, dtype: str | None) -> TransformersModel:
+    """The model in the folder or of the Hub name `name`, loaded.
+
+    Raises:
+        InputError: no tokenizer or chat template, or weights that cannot be loaded.
+    """
+    import torch
+    import transformers
+
+    on_gpu = torch.cuda.is_available()
+    try:
+        tokenizer = transformers.AutoTokenizer.from_pretrained(name, padding_side="left")
+        model = transformers.AutoModelForCausalLM.from_pretrained(
+            name, dtype=dtype or ("bfloat16" if on_gpu else "float32"), device_map="cuda" if on_gpu else None
+        )
+    except (OSError, ValueError) as error:
+        raise InputError(f"transformers cannot load the model {name}: {str(error).splitlines()[0]}") from None
+    chat = ChatFormat(tokenizer)
+    if tokenizer.pad_token_id is None:
+        tokenizer.pad_token_id = chat.end_of_turn
+    longest = int(model.config.max_position_embeddings)
+    about = {
+        "backend": "transformers",
+        "transformers": transformers.__version__,
+        "torch": torch.__version__,
+        "dtype": str(model.dtype).removeprefix("torch."),
+        "device": torch.cuda.get_device_name(0) if on_gpu else "cpu",
+    }
+    return TransformersModel(model.eval(), chat, min(context_tokens or longest, longest), about)
+
+
+@dataclass(slots=True)
+class _Request:
+    tokens: Sequence[int]
+    max_tokens: int
+    tools: bool
+    sampling: Sampling
+    answer: asyncio.Future[Generation]
+
+
+class TransformersModel:
+    """A model, its tokenizer and the requests that wait; see `Model`."""
+
+    def __init__(self, model: Any, chat: ChatFormat, context_tokens: int, about: Mapping[str, Any]) -> None:
+        self._model: Any = model
+        self._tokenizer: Any = chat.tokenizer
+        self._waiting: list[_Request] = []
+        self._worker: asyncio.Task[None] | None = None
+        self.chat = chat
+        self.context_tokens = context_tokens
+        self.cache_tokens = 2 * _BATCH * context_tokens
+        self.about = about
+
+    async def generate(
+        self, key: str, tokens: Sequence[int], *, max_tokens: int, tools: bool, sampling: Sampling
+    ) -> Generation:
+        """See `Model.generate`."""
+        answer: asyncio.Future[Generation] = asyncio.get_running_loop().create_future()
+        self._waiting.append(_Request(tokens, max_tokens, tools, sampling, answer))
+        if self._worker is None or self._worker.done():
+            self._worker = asyncio.create_task(self._work())
+        return await answer
+
+    async def _work(self) -> None:
+        await asyncio.sleep(0)  # let those that start together be answered together
+        while self._waiting:
+            first = self._waiting[0]
+            alike = [r for r in self._waiting if (r.tools, r.sampling) == (first.tools, first.sampling)][:_BATCH]
+            self._waiting = [request for request in self._waiting if not any(request is one for one in alike)]
+            try:
+                answers = await asyncio.to_thread(self._batch, alike)
+            except RuntimeError as error:  # torch: out of memory, a device error
+                for request in alike:
+                    if not request.answer.done():
+                        request.answer.set_exception(ModelError(f"transformers did not answer: {error}"))
+                continue
+            for request, generation in zip(alike, answers, strict=True):
+                if not request.answer.done():
+                    request.answer.set_result(generation)
+
+    def _batch(self, requests: list[_Request]) -> list[Generation]:
+        import torch
+
+        width = max(len(request.tokens) for request in requests)
+        pad = self._tokenizer.pad_token_id
+        ids_BT = torch.tensor([[pad] * (width - len(r.tokens)) + list(r.tokens) for r in requests])
+        mask_BT = torch.tensor([[0] * (width - len(r.tokens)) + [1] * len(r.tokens) for r in requests])
+        sampling = requests[0].sampling
+        options: dict[str, Any] = {"do_sample": False}
+        if sampling.temperature:
+            torch.manual_seed(sampling.seed)
+            options = {"do_sample": True, "temperature": sampling.temperature, "top_p": sampling.top_p, "top_k": 0}
+        if requests[0].tools:
+            options |= {"stop_strings": [STOP], "tokenizer": self._tokenizer}
+        with torch.inference_mode():
+            out_BT = self._model.generate(
+                input_ids=ids_BT.to(self._model.device),
+                attention_mask=mask_BT.to(self._model.device),
+                max_new_tokens=max(request.max_tokens for request in requests),
+                eos_token_id=self.chat.end_of_turn,
+                pad_token_id=pad,
+                **options,
+            )
+        return [self._cut(row[width:], r) for row, r in zip(out_BT.tolist(), requests, strict=True)]
+
+    def _cut(self, ids: list[int], request: _Request) -> Generation:
+        """The row's own part: up to its end of turn, its stop string or its budget, without the batch's padding."""
+        end = self.chat.end_of_turn
+        ended = ids.index(end) + 1 if end in ids else len(ids)
+        own = ids[: min(ended, request.max_tokens)]
+        if request.tools and STOP in self._decode(own):
+            while STOP in self._decode(own[:-1]):
+                own = own[:-1]
+            kept, text = end_at_stop(own, STOP, self._decode, self.chat.piece)
+            return Generation(kept, text, "output")
+        return Generation(own, self._decode(own), "end" if own[-1:] == [end] else "length")
+
+    def _decode(self, ids: Sequence[int]) -> str:
+        text = self._tokenizer.decode(list(ids), skip_special_tokens=True, clean_up_tokenization_spaces=False)
+        assert isinstance(text, str)
+        return text
+
+    async def close(self) -> None:
+        """See `Model.close`."""
+        if self._worker is not None:
+            await asyncio.gather(self._worker, return_exceptions=True)
+        self._model = None

@@ -1,0 +1,80 @@
+"""What the loop asks of a language model: token ids in, token ids out. Every backend keeps this one promise.
+
+The loop owns the sequence: it appends what a model generated and what a tool printed, and never tokenises again what
+a model has seen. So a backend's cache of the common beginning stays valid, and a model meets the tokens it was
+trained on.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal, Protocol
+
+from dataset.chat import ChatFormat
+
+# output: the text ends with the opening of an output block; end: the model ended its turn; length: out of tokens
+Stop = Literal["output", "end", "length"]
+
+
+class ModelError(Exception):
+    """The model could not answer: never graded, tried again, and at last recorded as such."""
+
+
+class ModelDied(ModelError):
+    """The model is gone and every further call would fail: the run stops and can be gone on with."""
+
+
+@dataclass(frozen=True, slots=True)
+class Sampling:
+    """How the next token is chosen. Temperature 0 is greedy; then `top_p` and `seed` have no effect."""
+
+    temperature: float = 0.0
+    top_p: float = 1.0
+    seed: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Generation:
+    """One stretch of the model's own.
+
+    `tokens` are all that were sampled, an end of turn included; `text` is what they say, special tokens left out.
+    With `stop` "output" the text ends with `transcript.STOP` and the tokens with the last of it.
+    """
+
+    tokens: Sequence[int]
+    text: str
+    stop: Stop
+
+
+class Model(Protocol):
+    """A language model that is ready.
+
+    Attributes:
+        chat: how it writes a chat.
+        context_tokens: the longest sequence it takes, prompt and answer together.
+        cache_tokens: how many tokens of all running sequences it can hold at a time.
+        about: what the results must say of it: backend, versions, data type.
+    """
+
+    chat: ChatFormat
+    context_tokens: int
+    cache_tokens: int
+    about: Mapping[str, Any]
+
+    async def generate(
+        self, key: str, tokens: Sequence[int], *, max_tokens: int, tools: bool, sampling: Sampling
+    ) -> Generation:
+        """What the model says after `tokens`: to its end of turn, or `max_tokens`, or with `tools` an output block.
+
+        `key` names the conversation, in messages and for recordings.
+
+        Raises:
+            ModelError: it could not; the same call may succeed later.
+            ModelDied: it never will again.
+        """
+        ...
+
+    async def close(self) -> None:
+        """Free what it holds. Closing twice does nothing."""
+        ...

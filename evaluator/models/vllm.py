@@ -1,0 +1,151 @@
+"""vLLM in this process: `AsyncLLM` batches whatever is ready, and keeps the cache of common beginnings.
+
+The code is the same with and without a GPU. On a CPU the engine is told to compile nothing and to use float32, which a
+small model wants; with a GPU vLLM's own defaults hold. Importing vLLM costs ten seconds: it happens in `open_vllm`.
+
+Greedy decoding in bfloat16 depends on what else is in the batch (vllm issues 5898 and 11658); the version and the data
+type are recorded with the results.
+"""
+
+from __future__ import annotations
+
+import itertools
+import logging
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from dataset.chat import ChatFormat
+from dataset.transcript import STOP
+from evaluator.models.tokens import end_at_stop
+from evaluator.models.types import Generation, ModelDied, ModelError, Sampling
+from sandbox.errors import InputError
+
+# Half a share of a small machine's memory goes to the cache; GiB.
+_CPU_CACHE_GIB = 1
+
+
+def open_vllm(name: str, *, context_tokens: int | None, dtype: str | None) -> VllmModel:
+    """The model in the folder or of the Hub name `name`, loaded.
+
+    Raises:
+        InputError: no tokenizer or chat template, or vLLM cannot load it.
+    """
+    import torch
+
+    on_cpu = not torch.cuda.is_available()
+    if on_cpu:
+        os.environ.setdefault("VLLM_CPU_KVCACHE_SPACE", str(_CPU_CACHE_GIB))
+        os.environ.setdefault("VLLM_LOGGING_LEVEL", "ERROR")
+    if Path(name).is_dir():
+        os.environ.setdefault("HF_HUB_OFFLINE", "1")
+    import vllm
+    from vllm.engine.arg_utils import AsyncEngineArgs
+    from vllm.usage.usage_lib import UsageContext
+    from vllm.v1.engine.async_llm import AsyncLLM
+
+    logging.getLogger("vllm").setLevel(os.environ.get("VLLM_LOGGING_LEVEL", "WARNING"))
+    options: dict[str, Any] = {"model": name, "max_model_len": context_tokens, "enable_log_requests": False}
+    if on_cpu:
+        options |= {"dtype": dtype or "float32", "enforce_eager": True, "gpu_memory_utilization": 0.2}
+    elif dtype:
+        options["dtype"] = dtype
+    try:
+        config = AsyncEngineArgs(**options).create_engine_config(UsageContext.ENGINE_CONTEXT)
+    except (ValueError, OSError) as error:
+        raise InputError(f"vLLM cannot load the model {name}: {_first_line(error)}") from None
+    if on_cpu:
+        # The CPU platform asks for "spawn", which imports torch and vLLM again in each of two processes: 45 s to start
+        # against 18 s, measured. Nothing here has started OpenMP threads yet, which a fork could not take along.
+        os.environ["VLLM_WORKER_MULTIPROC_METHOD"] = "fork"
+    try:
+        engine = AsyncLLM.from_vllm_config(config, usage_context=UsageContext.ENGINE_CONTEXT, disable_log_stats=True)
+    except (RuntimeError, ValueError, OSError) as error:
+        raise InputError(
+            f"vLLM cannot start with the model {name}: {_first_line(error)}; its own log says more"
+        ) from error
+    try:
+        chat = ChatFormat(engine.get_tokenizer())
+    except BaseException:
+        engine.shutdown()
+        raise
+    about = {
+        "backend": "vllm",
+        "vllm": vllm.__version__,
+        "torch": torch.__version__,
+        "dtype": str(config.model_config.dtype).removeprefix("torch."),
+        "device": "cpu" if on_cpu else torch.cuda.get_device_name(0),
+    }
+    blocks = config.cache_config.num_gpu_blocks or 0
+    return VllmModel(engine, chat, config.model_config.max_model_len, blocks * config.cache_config.block_size, about)
+
+
+class VllmModel:
+    """An engine and its tokenizer; see `Model`."""
+
+    def __init__(
+        self, engine: Any, chat: ChatFormat, context_tokens: int, cache_tokens: int, about: Mapping[str, Any]
+    ) -> None:
+        self._engine: Any = engine
+        self._tokenizer: Any = chat.tokenizer
+        self._numbers = itertools.count()
+        self.chat = chat
+        self.context_tokens = context_tokens
+        self.cache_tokens = cache_tokens
+        self.about = about
+
+    async def generate(
+        self, key: str, tokens: Sequence[int], *, max_tokens: int, tools: bool, sampling: Sampling
+    ) -> Generation:
+        """See `Model.generate`."""
+        from vllm import SamplingParams
+        from vllm.sampling_params import RequestOutputKind
+        from vllm.v1.engine.exceptions import EngineDeadError, EngineGenerateError
+
+        params = SamplingParams(
+            max_tokens=max_tokens,
+            temperature=sampling.temperature,
+            top_p=sampling.top_p,
+            seed=sampling.seed if sampling.temperature else None,
+            stop=[STOP] if tools else None,
+            include_stop_str_in_output=True,
+            stop_token_ids=[self.chat.end_of_turn],
+            output_kind=RequestOutputKind.FINAL_ONLY,
+        )
+        request_id = f"{key}:{next(self._numbers)}"
+        try:
+            answers = [a async for a in self._engine.generate({"prompt_token_ids": list(tokens)}, params, request_id)]
+        except EngineDeadError as error:
+            raise ModelDied(f"the vLLM engine died while it answered {key}; its own log says why") from error
+        except (EngineGenerateError, ValueError) as error:
+            raise ModelError(f"vLLM did not answer {key}: {error}") from error
+        if not answers or not answers[-1].outputs:
+            raise ModelError(f"vLLM answered {key} with nothing")
+        output = answers[-1].outputs[0]
+        ids = list(output.token_ids)
+        if output.finish_reason == "length":
+            return Generation(ids, self._decode(ids), "length")
+        if output.finish_reason != "stop":
+            raise ModelError(f"vLLM ended its answer to {key} with {output.finish_reason!r}")
+        if output.stop_reason == STOP:
+            ids, text = end_at_stop(ids, STOP, self._decode, self.chat.piece)
+            return Generation(ids, text, "output")
+        return Generation(ids, self._decode(ids), "end")
+
+    def _decode(self, ids: Sequence[int]) -> str:
+        text = self._tokenizer.decode(list(ids), skip_special_tokens=True, clean_up_tokenization_spaces=False)
+        assert isinstance(text, str)
+        return text
+
+    async def close(self) -> None:
+        """See `Model.close`."""
+        if self._engine is not None:
+            self._engine.shutdown()
+            self._engine = None
+
+
+def _first_line(error: BaseException) -> str:
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    # pydantic puts its summary first and what is wrong after it
+    return " ".join(lines[:3]) if lines else type(error).__name__

@@ -1,0 +1,160 @@
+"""`python -m evaluator report`: one HTML page with the tables, plots and every transcript, from result files alone.
+
+The page needs no network and no server: style, script and data stand in it. Its data is what the results hold; a
+reader can filter, search and read 10,000 samples in it.
+"""
+
+from __future__ import annotations
+
+import html
+import json
+import re
+from collections.abc import Callable, Sequence
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+from dataset.files import written_whole
+from evaluator.grade import solution_turns
+from evaluator.plots import Bar, bar_chart, shares
+from evaluator.results import Result
+from evaluator.scores import Score, score_by
+from evaluator.table import Run, Table, tables
+
+_ROUND_EDGES = (0, 1, 2, 3, 4, 5)
+_ROUND_NAMES = ("none", "1", "2", "3", "4", "5 or more")
+_SECOND_EDGES = (0, 0.01, 0.1, 0.5, 1, 5)
+_SECOND_NAMES = ("under 10 ms", "10 to 100 ms", "0.1 to 0.5 s", "0.5 to 1 s", "1 to 5 s", "5 s and more")
+
+
+def write_report(runs: Sequence[Run], path: Path) -> None:
+    """Write the page about `runs` to `path`, whole or not at all."""
+    page = resources.files("evaluator").joinpath("report.html").read_text(encoding="utf-8")
+    names = ", ".join(dict.fromkeys(run.config.model for run in runs))
+    parts = {
+        "%TITLE%": html.escape(f"soroban: {names}"),
+        "%TABLES%": "".join(_table(table) for table in tables(runs)),
+        "%PLOTS%": "".join(_plots(runs)),
+        "%DATA%": _script_json(_data(runs)),
+    }
+    # One pass: what is filled in may hold the marks of the others.
+    whole = re.sub("|".join(parts), lambda match: parts[match[0]], page)
+    with written_whole(path) as file:
+        file.write(whole)
+
+
+def _script_json(data: object) -> str:
+    """JSON that may stand in a script element: "</script>" or "<!--" in a transcript would end or hide the data."""
+    text = json.dumps(data, ensure_ascii=False, separators=(",", ":")).replace("<", "\\u003c")
+    return text.encode("utf-8", "replace").decode()
+
+
+def _table(table: Table) -> str:
+    head = "".join(f"<th>{html.escape(column)}</th>" for column in table.columns)
+    rows = []
+    for row in table.rows:
+        ours = ' class="ours"' if row[0].startswith("> ") else ""
+        rows.append(f"<tr{ours}>" + "".join(f"<td>{html.escape(cell)}</td>" for cell in row) + "</tr>")
+    notes = "".join(f"<li>{html.escape(note)}</li>" for note in table.notes)
+    return (
+        f"<h2>{html.escape(table.title)}</h2><div class='wide'><table><thead><tr>{head}</tr></thead>"
+        f"<tbody>{''.join(rows)}</tbody></table></div><ul class='notes'>{notes}</ul>"
+    )
+
+
+def _name(run: Run) -> str:
+    mode = "tools" if run.config.tools else "no tools"
+    return f"{run.config.model}, {mode}"
+
+
+def _plots(runs: Sequence[Run]) -> list[str]:
+    scored = [run for run in runs if not run.score.unscored and run.score.samples]
+    charts = []
+    series = list(dict.fromkeys(_name(run) for run in scored))
+    if not series:
+        return []
+    benchmarks = list(dict.fromkeys(run.config.benchmark for run in scored))
+    by_place = {(run.config.benchmark, _name(run)): run.score for run in scored}
+    groups = {b: [_accuracy(by_place.get((b, name))) for name in series] for b in benchmarks}
+    charts.append(bar_chart("Accuracy", series, groups, most=100, unit=" %"))
+    for benchmark in benchmarks:
+        here = [run for run in scored if run.config.benchmark == benchmark]
+        for title, group in (
+            ("level", lambda result: result.problem.level),
+            ("subject", lambda result: result.problem.subject),
+            ("language", lambda result: result.problem.language),
+        ):
+            charts += _breakdown(f"{benchmark}: accuracy by {title}", here, group)
+    with_tools = [run for run in scored if run.config.tools]
+    if with_tools:
+        names = [f"{run.config.model}, {run.config.benchmark}" for run in with_tools]
+        rounds = [shares([len(r.calls) for r in run.results], _ROUND_EDGES, _ROUND_NAMES) for run in with_tools]
+        times = [
+            shares([c.wall_seconds for r in run.results for c in r.calls], _SECOND_EDGES, _SECOND_NAMES)
+            for run in with_tools
+        ]
+        for title, spread, rows in (
+            ("Programs in a solution", rounds, _ROUND_NAMES),
+            ("Wall time of a program", times, _SECOND_NAMES),
+        ):
+            charts.append(
+                bar_chart(title, names, {row: [bars[row] for bars in spread] for row in rows}, most=100, unit=" %")
+            )
+    return charts
+
+
+def _breakdown(title: str, runs: Sequence[Run], group: Callable[[Result], str]) -> list[str]:
+    scores = [score_by(run.results, group) for run in runs]
+    names = list(dict.fromkeys(name for found in scores for name in found))
+    if len(names) < 2:
+        return []
+    groups = {name: [_accuracy(found.get(name)) for found in scores] for name in names}
+    return [bar_chart(title, [_name(run) for run in runs], groups, most=100, unit=" %")]
+
+
+def _accuracy(score: Score | None) -> Bar | None:
+    if score is None or not score.samples:
+        return None
+    low, high = score.interval
+    return Bar(
+        value=100 * score.accuracy,
+        interval=(100 * low, 100 * high),
+        told=f"({score.correct} of {score.samples}, 95 % interval {100 * low:.1f} to {100 * high:.1f})",
+    )
+
+
+def _data(runs: Sequence[Run]) -> dict[str, Any]:
+    samples = []
+    for number, run in enumerate(runs):
+        for result in run.results:
+            grade = result.grade
+            samples.append(
+                {
+                    "run": number,
+                    "id": result.problem.id,
+                    "sample": result.sample,
+                    "language": result.problem.language,
+                    "subject": result.problem.subject,
+                    "level": result.problem.level,
+                    "question": result.problem.question,
+                    "reference": result.problem.answer,
+                    "turns": [[turn.kind, turn.text] for turn in solution_turns(result.text, None)],
+                    "left": result.left_over,
+                    "correct": grade.verdict.correct if grade else None,
+                    "predicted": grade.verdict.predicted if grade else None,
+                    "rule": grade.verdict.rule if grade else "",
+                    "from": grade.answer_from if grade else None,
+                    "program": grade.program.correct if grade and grade.program else None,
+                    "printed": grade.program.predicted if grade and grade.program else None,
+                    "stop": result.stop,
+                    "calls": [[call.status, call.error, call.wall_seconds] for call in result.calls],
+                    "tokens": result.new_tokens,
+                    "seconds": result.seconds,
+                    "failed": result.infra_error,
+                }
+            )
+    named = [
+        {"name": f"{_name(run)}, {run.config.benchmark}", "benchmark": run.config.benchmark, "tools": run.config.tools}
+        for run in runs
+    ]
+    return {"runs": named, "samples": samples}

@@ -1,0 +1,236 @@
+"""The loop on one solution, with a scripted model and the real sandbox."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from dataset.chat import ChatFormat
+from dataset.transcript import STOP, parse
+from dataset.types import Turn
+from evaluator.grade import grade
+from evaluator.models.types import Sampling
+from evaluator.protocols import PROTOCOLS, Protocol
+from evaluator.solve import Transcript, solve
+from sandbox import AsyncSandbox, SandboxError
+from tests.evaluator.scripted import Scripted, problem
+
+DEFAULT = PROTOCOLS["default"]
+Run = Callable[[Any], Any]
+
+
+def cell(code: str) -> str:
+    return f"```python\n{code}\n```\n{STOP}"
+
+
+@pytest.fixture
+def answer(run: Run, sandbox: AsyncSandbox) -> Callable[..., Transcript]:
+    def go(model: Scripted | Sequence[str], *, tools: bool = True, protocol: Protocol = DEFAULT) -> Transcript:
+        model = model if isinstance(model, Scripted) else Scripted(model)
+        coroutine = solve(
+            problem(), sample=0, tools=tools, model=model, sandbox=sandbox, protocol=protocol, sampling=Sampling()
+        )
+        result = run(asyncio.wait_for(coroutine, 30))
+        assert isinstance(result, Transcript)
+        return result
+
+    return go
+
+
+Answer = Callable[..., Transcript]
+
+
+def test_a_program_is_run_and_its_output_spliced_before_the_model_goes_on(answer: Answer) -> None:
+    done = answer(["Let me compute.\n" + cell("print(3 + 4)"), "The answer is $\\boxed{7}$."])
+    assert parse(done.text) == (
+        Turn("text", "Let me compute."),
+        Turn("code", "print(3 + 4)"),
+        Turn("output", "7"),
+        Turn("text", "The answer is $\\boxed{7}$."),
+    )
+    assert (done.stop, len(done.calls), done.left_over) == ("end", 1, None)
+
+
+def test_state_is_kept_from_program_to_program(answer: Answer) -> None:
+    done = answer([cell("x = 41"), cell("x + 1"), "done"])
+    assert [turn.text for turn in parse(done.text) if turn.kind == "output"] == ["", "42"]
+
+
+def test_an_error_is_shown_and_keeps_the_state(answer: Answer) -> None:
+    done = answer([cell("x = 5\n1 / 0"), cell("print(x)"), "done"])
+    assert [turn.text for turn in parse(done.text) if turn.kind == "output"] == [
+        "ZeroDivisionError: division by zero",
+        "5",
+    ]
+    assert [call.error for call in done.calls] == ["ZeroDivisionError", None]
+
+
+def test_after_a_timeout_the_next_program_runs_in_a_fresh_session(answer: Answer) -> None:
+    protocol = replace(DEFAULT, tool_seconds=0.5)
+    done = answer([cell("x = 1\nwhile True: pass"), cell("print(6 * 7)"), "done"], protocol=protocol)
+    assert [call.status for call in done.calls] == ["timeout", "ok"]
+    assert [turn.text for turn in parse(done.text) if turn.kind == "output"] == ["Timeout Error", "42"]
+
+
+def test_a_slow_program_costs_its_own_problem_alone(run: Run, sandbox: AsyncSandbox) -> None:
+    def lines(key: str) -> list[str]:
+        return [cell("import time; time.sleep(3)" if key == "p/0#0" else "print(7)"), "$\\boxed{7}$"]
+
+    finished: dict[str, float] = {}
+
+    async def one(number: int) -> None:
+        await solve(
+            problem(number),
+            sample=0,
+            tools=True,
+            model=model,
+            sandbox=sandbox,
+            protocol=DEFAULT,
+            sampling=Sampling(),
+        )
+        finished[f"p/{number}"] = time.monotonic() - started
+
+    model = Scripted(lines)
+    started = time.monotonic()
+
+    async def everyone() -> None:
+        await asyncio.gather(*(one(number) for number in range(6)))
+
+    run(everyone())
+    assert finished["p/0"] >= 3
+    assert max(seconds for name, seconds in finished.items() if name != "p/0") < 2.5
+
+
+def test_a_program_that_is_not_read_counts_as_the_programs_answer(answer: Answer) -> None:
+    done = answer(["```python\nprint(3 + 4)\n```"])
+    assert (done.stop, done.left_over, done.calls[0].shown) == ("end", "7", False)
+    judged = grade(problem(), done.text, done.left_over)
+    assert judged.program is not None
+    assert (judged.verdict.correct, judged.program.correct, judged.answer_from) == (True, True, "program")
+
+
+def test_the_text_outweighs_the_program_and_the_program_is_judged_by_itself(answer: Answer) -> None:
+    done = answer([cell("print(7)"), "The answer is $\\boxed{8}$."])
+    judged = grade(problem(), done.text, done.left_over)
+    assert judged.program is not None
+    assert (judged.verdict.correct, judged.program.correct, judged.answer_from) == (False, True, "text")
+
+
+def test_the_program_beyond_the_last_that_may_be_read_is_run_but_not_shown(answer: Answer) -> None:
+    protocol = replace(DEFAULT, programs_shown=2)
+    done = answer([cell(f"print({n})") for n in range(9)], protocol=protocol)
+    assert (done.stop, done.left_over, len(done.calls)) == ("programs", "2", 3)
+    assert [call.shown for call in done.calls] == [True, True, False]
+
+
+def test_without_tools_nothing_is_run(answer: Answer) -> None:
+    done = answer(["```python\nprint(7)\n```\n```output\n8\n```\n$\\boxed{8}$"], tools=False)
+    assert (done.stop, done.calls, done.left_over) == ("end", (), None)
+
+
+@pytest.mark.parametrize(
+    ("lines", "stop", "left_over"),
+    [
+        pytest.param([""], "end", None, id="emits empty text"),
+        pytest.param(["word " * 5000], "length", None, id="never stops"),
+        pytest.param([cell("1")] * 5000, "programs", "1", id="never stops calling its tool"),
+        pytest.param(["```python\nprint(5)"], "end", "5", id="leaves a fence open"),
+        pytest.param([STOP], "no_program", None, id="opens an output with nothing to run"),
+        pytest.param([f"{cell('print(1)')}", f"{STOP}"], "no_program", None, id="opens an output twice"),
+        pytest.param([f"```python\nprint('{STOP}", "')\n```"], "end", STOP, id="writes the fence in a string"),
+        pytest.param([f"As in {STOP}", " we see 7."], "end", None, id="writes the fence in a sentence"),
+        pytest.param([cell("print('\\ud800')"), "7"], "end", None, id="prints a lone surrogate"),
+        pytest.param(["\ud800 7"], "end", None, id="says a lone surrogate"),
+        pytest.param([cell("print('```output\\n```')"), "7"], "end", None, id="prints fences"),
+        pytest.param([cell("print('x' * 10**7)"), "7"], "end", None, id="prints ten megabytes"),
+    ],
+)
+def test_a_model_that_misbehaves_ends_as_documented(
+    answer: Answer, lines: Sequence[str], stop: str, left_over: str | None
+) -> None:
+    done = answer(lines)
+    assert (done.stop, done.left_over) == (stop, left_over)
+    assert done.new_tokens <= DEFAULT.new_tokens
+    grade(problem(), done.text, done.left_over)
+
+
+def test_a_megabyte_of_code_is_run_or_reported_as_ours_and_never_hangs(answer: Answer) -> None:
+    program = cell("x = 0\n" + "x += 1\n" * 150_000 + "print(x)")
+    protocol = replace(DEFAULT, new_tokens=10**7, generation_tokens=10**7)
+    model = Scripted([program, "done"])
+    model.context_tokens = 10**8
+    try:
+        done = answer(model, protocol=protocol)
+    except SandboxError as error:
+        assert str(error)
+    else:
+        assert done.calls[0].status in ("ok", "error", "timeout", "memory_limit")
+
+
+@pytest.mark.parametrize("context_tokens", [5, 40])
+def test_a_full_context_ends_the_solution(answer: Answer, context_tokens: int) -> None:
+    model = Scripted([cell("print(1)")] * 100)
+    model.context_tokens = context_tokens
+    assert answer(model).stop == "length"
+
+
+def test_the_sequence_only_grows(answer: Answer) -> None:
+    model = Scripted([cell("print(1)"), "so\n" + cell("print(2)"), "done"])
+    answer(model)
+    fed = model.fed["p/0#0"]
+    for earlier, later in zip(fed, fed[1:], strict=False):
+        assert later[: len(earlier)] == earlier
+
+
+@pytest.mark.parametrize("tokenizer", ["words", "tiny"])
+def test_what_the_loop_feeds_is_what_the_trainer_renders(
+    answer: Answer, tokenizer: str, request: pytest.FixtureRequest
+) -> None:
+    chat = None
+    if tokenizer == "tiny":
+        from transformers import AutoTokenizer
+
+        chat = ChatFormat(AutoTokenizer.from_pretrained(request.getfixturevalue("tiny_model")))
+    lead_in = "" if chat is None else chat.lead_in
+    model = Scripted([f"{lead_in}First,\n" + cell("print(3 + 4)"), "then\n" + cell("1 / 0"), "$\\boxed{7}$"], chat)
+    done = answer(model)
+    from dataset.transcript import prompt
+
+    messages = [
+        {"role": "user", "content": prompt(done.problem.question, "tir", "en")},
+        {"role": "assistant", "content": done.text},
+    ]
+    rendered = [token for tokens, _ in model.chat.example(messages) for token in tokens]
+    assert rendered == model.fed["p/0#0"][-1] + model.said["p/0#0"][-1]
+    learned = sum(len(tokens) for tokens, learn in model.chat.example(messages) if learn)
+    assert (learned, done.prompt_tokens + done.new_tokens + done.shown_tokens) == (done.new_tokens, len(rendered))
+
+
+def test_a_double_bos_is_impossible(answer: Answer, tiny_model: Any) -> None:
+    from transformers import AutoTokenizer
+
+    # The template of this model writes the BOS itself.
+    chat = ChatFormat(AutoTokenizer.from_pretrained(tiny_model))
+    for protocol in PROTOCOLS.values():
+        model = Scripted(["7"], chat)
+        answer(model, protocol=protocol)
+        assert model.fed["p/0#0"][0].count(0) == 1
+        assert model.fed["p/0#0"][0][0] == 0
+
+
+def test_deepseekmath_reruns_earlier_programs_without_their_prints_and_shows_one_output(answer: Answer) -> None:
+    done = answer(
+        [cell("x = 20\nprint('noise')"), cell("print(x + 1)"), cell("print(1)")], protocol=PROTOCOLS["deepseekmath"]
+    )
+    assert [turn.text for turn in parse(done.text) if turn.kind == "output"][0] == "noise"
+    assert (done.stop, done.left_over, len(done.calls)) == ("programs", "21", 2)
+
+
+def test_deepseekmath_cuts_an_output_to_its_first_and_last_fifty_characters(answer: Answer) -> None:
+    done = answer([cell("print('a' * 200 + 'b' * 200)"), "x"], protocol=PROTOCOLS["deepseekmath"])
+    assert f"{'a' * 50}...{'b' * 50}" in done.text
