@@ -1,0 +1,347 @@
+"""The processes of an engine seen from its event loop: starts them, talks to them, replaces those that die."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import re
+import socket
+import subprocess
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from sandbox import wire
+from sandbox.errors import SandboxUnavailable
+from sandbox.jail import Tier
+from sandbox.pipes import Pipes
+
+_START_SECONDS = 120.0  # imports from a cold disk; past it something is wrong
+_ROOT = str(Path(__file__).parent.parent)
+_BOOT = "import sys; sys.path.append(sys.argv.pop()); from sandbox.zygote import main; main()"
+_IMPORT = re.compile(r"^\s*(?:import|from)\s+([\w.]+(?:\s*,\s*[\w.]+)*)", re.MULTILINE)
+_DYNAMIC = re.compile(r"__import__|importlib|exec|eval|compile")
+
+
+def needs_libraries(code: str) -> bool:
+    """Whether a program may import more than the standard library; if in doubt, yes.
+
+    It decides only from which zygote it is forked: a wrong guess costs the time of an import.
+    """
+    if _DYNAMIC.search(code):
+        return True
+    names = (name.strip().split(".")[0] for found in _IMPORT.findall(code) for name in found.split(","))
+    return any(name not in sys.stdlib_module_names for name in names) or "; import " in code or ";import " in code
+
+
+class Channel:
+    """Our end of a socket to one of the processes. `on_message` gets each message, and None when it is gone."""
+
+    def __init__(self, sock: socket.socket, on_message: Callable[[wire.Message | None, list[int]], None]) -> None:
+        sock.setblocking(False)
+        self._socket, self._on_message = sock, on_message
+        self._loop = asyncio.get_running_loop()
+        self._loop.add_reader(sock, self._read)
+        self.open = True
+
+    def _read(self) -> None:
+        while self.open:
+            try:
+                received = wire.receive(self._socket)
+            except BlockingIOError:
+                return
+            if received is None:
+                self.close()
+                self._on_message(None, [])
+                return
+            self._on_message(*received)
+
+    def send(self, message: wire.Message, descriptors: Sequence[int] = ()) -> None:
+        """Raises SandboxUnavailable if the other side is gone."""
+        try:
+            if not self.open:
+                raise BrokenPipeError
+            wire.send(self._socket, message, descriptors)
+        except OSError as error:
+            raise SandboxUnavailable(f"a process of the engine is gone ({type(error).__name__})") from None
+
+    def close(self) -> None:
+        if self.open:
+            self.open = False
+            self._loop.remove_reader(self._socket)
+            self._socket.close()
+
+
+Seen = tuple[dict[str, Any], int]  # the slot's account of a run, and a descriptor of its folder
+
+
+class Station:
+    """A slot as the engine sees it: its channel and the questions that are open."""
+
+    def __init__(self, crew: Crew, index: int) -> None:
+        self._crew, self.index = crew, index
+        self._open: dict[str, asyncio.Future[Any]] = {}
+        self.zygote = self.alive = False
+        self.ready: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+
+    def connect(self, sock: socket.socket) -> None:
+        self._channel = Channel(sock, self._on_message)
+        self.alive = True
+
+    def warm(self, code: str) -> bool:
+        return self._crew.preloads and self.zygote and needs_libraries(code)
+
+    def adopt_zygote(self, sock: socket.socket) -> None:
+        self._channel.send({"op": "zygote"}, [sock.fileno()])
+        self.zygote = True
+
+    async def ask(self, name: str, message: wire.Message, pipes: Pipes) -> Seen:
+        """Run something; the slot's account of it. If the task is cancelled, kill it and see it dead first."""
+        future = self._ask(name, message, pipes.theirs())
+        pipes.sent()
+        try:
+            return await asyncio.shield(future)
+        except asyncio.CancelledError:
+            self._channel.send({"op": "cancel", "id": name})
+            try:
+                _, work = await future
+                os.close(work)
+            except SandboxUnavailable:
+                pass  # its slot died, and it with it
+            raise
+        finally:
+            self._open.pop(name, None)
+
+    def _ask(self, name: str, message: wire.Message, descriptors: Sequence[int] = ()) -> asyncio.Future[Any]:
+        future: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
+        self._channel.send(message, descriptors)
+        self._open[name] = future
+        return future
+
+    async def open(self, name: str, message: wire.Message) -> None:
+        try:
+            await self._ask(name, message)
+        finally:
+            self._open.pop(name, None)
+
+    def close_session(self, name: str, reason: str) -> None:
+        if self.alive:
+            self._channel.send({"op": "close", "session": name, "reason": reason})
+
+    async def end_session(self, name: str, reason: str) -> None:
+        """As `close_session`, and wait until its processes are gone."""
+        if self.alive:
+            await self._ask("end " + name, {"op": "close", "session": name, "reason": reason})
+
+    def _on_message(self, message: wire.Message | None, descriptors: list[int]) -> None:
+        if message is None:
+            self._died()
+            return
+        if name := message.get("done"):
+            self._answer(name, (message, descriptors[0]))
+            return
+        if name := message.get("refused"):
+            self._fail(name, message["reason"])
+        elif name := message.get("failed"):
+            self._fail(name, message["reason"])
+        elif name := message.get("opened"):
+            self._answer(name, None)
+        elif name := message.get("ended"):
+            self._crew.session_ended(name, message["reason"])
+            self._fail(name, message["reason"])
+            self._answer("end " + name, None)
+        elif message.get("zygote") == "died":
+            self.zygote = False
+            self._crew.replace_zygote(self)
+        elif "ready" in message and not self.ready.done():
+            self.ready.set_result(None)
+
+    def _answer(self, name: str, answer: Any) -> None:
+        future = self._open.pop(name, None)
+        if future is not None and not future.done():
+            future.set_result(answer)
+
+    def _fail(self, name: str, reason: str) -> None:
+        future = self._open.pop(name, None)
+        if future is not None and not future.done():
+            future.set_exception(SandboxUnavailable(reason))
+
+    def _died(self) -> None:
+        self.alive = self.zygote = False
+        for name in list(self._open):
+            self._fail(name, "the process that ran it died")
+        if not self.ready.done():
+            self.ready.set_exception(SandboxUnavailable("a slot died while it started"))
+            self.ready.exception()
+        self._crew.replace_slot(self)
+
+    def close(self) -> None:
+        self._channel.close()
+        for name in list(self._open):
+            self._fail(name, "the engine was closed")
+
+
+class Crew:
+    """All processes of an engine. `station_free` is called with each slot that came up after the start."""
+
+    def __init__(
+        self,
+        workers: int,
+        preload: tuple[str, ...],
+        tier: Tier,
+        station_free: Callable[[Station], None],
+        session_ended: Callable[[str, str], None],
+    ) -> None:
+        self._workers, self._preload, self.tier = workers, preload, tier
+        self._station_free, self.session_ended = station_free, session_ended
+        self.stations: list[Station] = []
+        self.restarts = 0
+        self.closed = False
+        self._process: subprocess.Popen[bytes] | None = None
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    @property
+    def preloads(self) -> bool:
+        return bool(self._preload)
+
+    async def start(self) -> None:
+        async with asyncio.timeout(_START_SECONDS):
+            await self._launch()
+            for index in range(self._workers):
+                station = Station(self, index)
+                self._new_slot(station)
+                self.stations.append(station)
+            if self._preload:
+                await self._new_mother()
+                for station in self.stations:
+                    self._new_zygote(station)
+            for station in self.stations:
+                await station.ready
+
+    async def _launch(self) -> None:
+        ours, theirs = wire.pair()
+        settings = {"isolation": self.tier.name, "preload": list(self._preload), "cgroups": self.tier.cgroups}
+        with theirs:
+            self._process = subprocess.Popen(
+                [sys.executable, "-s", "-P", "-X", "utf8", "-c", _BOOT, str(theirs.fileno()), json.dumps(settings), _ROOT],
+                pass_fds=[theirs.fileno()], stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, cwd="/",
+                start_new_session=True, env=ENVIRONMENT,
+            )  # fmt: skip
+        self._warden = await self._greet(ours, "warden", self._warden_died)
+
+    async def _greet(self, sock: socket.socket, who: str, on_death: Callable[[], None]) -> Channel:
+        """A channel to a process that has said it is ready."""
+        ready: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+
+        def on_message(message: wire.Message | None, _: list[int]) -> None:
+            if ready.done():
+                if message is None:
+                    on_death()
+            elif message is not None and "ready" in message:
+                ready.set_result(None)
+            else:
+                reason = message["failed"] if message else f"the {who} died while it started"
+                ready.set_exception(SandboxUnavailable(reason))
+
+        channel = Channel(sock, on_message)
+        await ready
+        return channel
+
+    async def _new_mother(self) -> None:
+        ours, theirs = wire.pair()
+        with theirs:
+            self._warden.send({"op": "mother"}, [theirs.fileno()])
+        self._mother = await self._greet(ours, "mother", self._mother_died)
+
+    def _new_slot(self, station: Station) -> None:
+        ours, theirs = wire.pair()
+        with theirs:
+            self._warden.send({"op": "slot", "index": station.index}, [theirs.fileno()])
+        station.connect(ours)
+
+    def _new_zygote(self, station: Station) -> None:
+        ours, theirs = wire.pair()
+        with ours, theirs:
+            self._mother.send({"op": "zygote", "index": station.index}, [theirs.fileno()])
+            station.adopt_zygote(ours)
+
+    # -- deaths ------------------------------------------------------------------------------------------------
+
+    def replace_zygote(self, station: Station) -> None:
+        if not self.closed:
+            self.restarts += 1
+            try:
+                self._new_zygote(station)
+            except SandboxUnavailable:
+                pass  # the mother is gone, too; her successor supplies every slot
+
+    def replace_slot(self, station: Station) -> None:
+        if not self.closed:
+            self.restarts += 1
+            self._spawn(self._replace_slot(station))
+
+    async def _replace_slot(self, old: Station) -> None:
+        station = Station(self, old.index)
+        self.stations[old.index] = station
+        self._new_slot(station)
+        if self._preload and self._mother.open:
+            self._new_zygote(station)
+        await station.ready
+        self._station_free(station)
+
+    def _mother_died(self) -> None:
+        if not self.closed:
+            self.restarts += 1
+            self._spawn(self._replace_mother())
+
+    async def _replace_mother(self) -> None:
+        await self._new_mother()
+        for station in self.stations:
+            if station.alive and not station.zygote:
+                self._new_zygote(station)
+
+    def _warden_died(self) -> None:
+        if not self.closed:
+            self.restarts += 1
+            self._spawn(self._restart())
+
+    async def _restart(self) -> None:
+        raise NotImplementedError
+
+    def _spawn(self, coroutine: Any) -> None:
+        task = asyncio.get_running_loop().create_task(coroutine)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def close(self) -> None:
+        """End every process and return when the last one is gone."""
+        self.closed = True
+        for task in list(self._tasks):
+            task.cancel()
+        for station in self.stations:
+            station.close()
+        for name in ("_mother", "_warden"):
+            if channel := getattr(self, name, None):
+                channel.close()
+        if self._process is not None:
+            await asyncio.get_running_loop().run_in_executor(None, self._process.wait)
+
+
+ENVIRONMENT = {
+    "PATH": "/usr/local/bin:/usr/bin:/bin",
+    "HOME": "/box/work",
+    "LANG": "C.UTF-8",
+    "TZ": "UTC",
+    "PYTHONHASHSEED": "0",
+    "PYTHONDONTWRITEBYTECODE": "1",
+    "MPLBACKEND": "Agg",
+    "MPLCONFIGDIR": "/box/tmp",
+    # One thread each: two libraries that start as many as there are cores make everything slower, and no thread may
+    # exist when a zygote forks.
+    "OMP_NUM_THREADS": "1",
+    "OPENBLAS_NUM_THREADS": "1",
+    "MKL_NUM_THREADS": "1",
+    "NUMEXPR_NUM_THREADS": "1",
+}

@@ -1,0 +1,140 @@
+"""The kernel's calls that Python's `os` lacks, by ctypes on libc.
+
+Nothing here knows what a sandbox is. Every function raises `OSError` with the kernel's errno.
+Numbers are from the kernel's own headers (include/uapi/linux); the system calls without a libc wrapper
+(424 and above) have the same number on every architecture.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import errno
+import os
+import struct
+
+CLONE_NEWNS = 0x00020000
+CLONE_NEWUTS = 0x04000000
+CLONE_NEWIPC = 0x08000000
+CLONE_NEWUSER = 0x10000000
+CLONE_NEWPID = 0x20000000
+CLONE_NEWNET = 0x40000000
+
+MS_NOSUID, MS_NODEV, MS_NOEXEC = 2, 4, 8
+MS_BIND, MS_REC, MS_PRIVATE = 0x1000, 0x4000, 0x40000
+MNT_DETACH = 2
+
+PR_SET_PDEATHSIG = 1
+PR_SET_DUMPABLE = 4
+PR_SET_SECCOMP = 22
+PR_SET_NO_NEW_PRIVS = 38
+
+_SYS_MOUNT_SETATTR = 442
+_SYS_OPENAT2 = 437
+_AT_EMPTY_PATH, _AT_RECURSIVE = 0x1000, 0x8000
+ATTR_RDONLY, ATTR_NOSUID, ATTR_NODEV, ATTR_NOEXEC = 1, 2, 4, 8
+_RESOLVE_BENEATH_NO_LINKS = 0x08 | 0x04 | 0x02  # BENEATH, NO_SYMLINKS, NO_MAGICLINKS
+
+MADV_COLLAPSE = 25
+
+_libc = ctypes.CDLL(None, use_errno=True)
+_libc.syscall.restype = ctypes.c_long
+
+
+def _check(result: int, what: str) -> int:
+    if result < 0:
+        number = ctypes.get_errno()
+        raise OSError(number, f"{os.strerror(number)} ({what})")
+    return result
+
+
+def unshare(flags: int) -> None:
+    _check(_libc.unshare(flags), f"unshare {flags:#x}")
+
+
+def setns(descriptor: int, flags: int) -> None:
+    _check(_libc.setns(descriptor, flags), f"setns {flags:#x}")
+
+
+def mount(source: str, target: str, kind: str | None, flags: int, options: str = "") -> None:
+    result = _libc.mount(
+        source.encode(), target.encode(), kind and kind.encode(), ctypes.c_ulong(flags), options.encode() or None
+    )
+    _check(result, f"mount {kind or source} on {target}")
+
+
+def umount(target: str) -> None:
+    """Take a mount off the tree now; it ends when its last user does."""
+    _check(_libc.umount2(target.encode(), MNT_DETACH), f"umount {target}")
+
+
+def mount_set(target: str, attributes: int) -> None:
+    """Add attributes to a mount and everything below it.
+
+    Only ever adds: a user namespace may not take away what the host has locked, and a plain remount, which
+    states all flags anew, fails with EPERM there.
+    """
+    packed = struct.pack("QQQQ", attributes, 0, 0, 0)
+    result = _libc.syscall(
+        ctypes.c_long(_SYS_MOUNT_SETATTR), ctypes.c_long(-100), target.encode(), ctypes.c_long(_AT_RECURSIVE),
+        packed, ctypes.c_long(len(packed)),
+    )  # fmt: skip
+    _check(result, f"mount_setattr {target}")
+
+
+def pivot_root_here() -> None:
+    """Make the working directory, a mount point, the root of this mount namespace; the old root goes away."""
+    _check(_libc.pivot_root(b".", b"."), "pivot_root")
+    umount(".")
+    os.chdir("/")
+
+
+def prctl(option: int, argument: int) -> None:
+    zero = ctypes.c_ulong(0)
+    _check(_libc.prctl(option, ctypes.c_ulong(argument), zero, zero, zero), f"prctl {option}")
+
+
+def drop_capabilities() -> None:
+    """Give up every capability, inheritable ones too; with no_new_privs there is no way back."""
+    header = struct.pack("Ii", 0x20080522, 0)  # _LINUX_CAPABILITY_VERSION_3
+    _check(_libc.capset(header, b"\0" * 24), "capset")
+
+
+def set_hostname(name: str) -> None:
+    _check(_libc.sethostname(name.encode(), ctypes.c_size_t(len(name))), "sethostname")
+
+
+def load_seccomp(program: bytes) -> None:
+    """Install a classic BPF program of 8-byte instructions as this thread's filter, inherited by its children."""
+
+    class Program(ctypes.Structure):
+        _fields_ = (("length", ctypes.c_ushort), ("filter", ctypes.c_char_p))
+
+    filter_ = Program(len(program) // 8, program)
+    zero = ctypes.c_ulong(0)
+    _check(_libc.prctl(PR_SET_SECCOMP, ctypes.c_ulong(2), ctypes.byref(filter_), zero, zero), "prctl PR_SET_SECCOMP")
+
+
+def open_beneath(directory: int, path: str, flags: int, mode: int = 0) -> int:
+    """Open `path` below `directory`, following no symbolic link and leaving the folder by no other way."""
+    how = struct.pack("QQQ", flags | os.O_CLOEXEC, mode, _RESOLVE_BENEATH_NO_LINKS)
+    while True:
+        result = _libc.syscall(
+            ctypes.c_long(_SYS_OPENAT2), ctypes.c_long(directory), os.fsencode(path), how, ctypes.c_long(len(how))
+        )
+        # EAGAIN: a rename elsewhere raced with the walk; the kernel asks to try again.
+        if result >= 0 or ctypes.get_errno() != errno.EAGAIN:
+            return _check(result, f"openat2 {path}")
+
+
+def collapse_to_huge_pages(start: int, length: int) -> bool:
+    """Put a range of private memory on huge pages now; False where the kernel will not."""
+    return _libc.madvise(ctypes.c_void_p(start), ctypes.c_size_t(length), MADV_COLLAPSE) == 0
+
+
+def close_all_except(keep: set[int]) -> None:
+    """Close every descriptor from 3 up that is not in `keep`."""
+    first = 3
+    for descriptor in sorted(d for d in keep if d >= 3):
+        os.closerange(first, descriptor)
+        first = descriptor + 1
+    os.closerange(first, os.sysconf("SC_OPEN_MAX"))

@@ -1,0 +1,211 @@
+"""A jail for one run: a process that is init of fresh namespaces, and the steps by which a program's process enters.
+
+The init runs nothing but our code, reaps orphans, and keeps the namespaces; killing it makes the kernel kill
+every process inside, whatever they did with sessions, groups or signals, before the kill is over. A program's process
+is forked by the zygote straight into the pid namespace (`setns` before the fork), so that a warm zygote's memory
+is copied once.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import resource
+import signal
+import socket
+import traceback
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass
+from typing import Any, NoReturn
+
+from sandbox import wire
+from sandbox.jail import linux, seccomp, tree
+
+_INSIDE = linux.CLONE_NEWNS | linux.CLONE_NEWIPC
+OPEN_FILES = 1024
+
+
+@dataclass(frozen=True)
+class Confinement:
+    """What a program's process gives up on entering. Crosses the wire as a dict.
+
+    `processes` and `data_bytes` are set only where no control group limits them for the run as a whole.
+    """
+
+    uid: int
+    gid: int
+    userns: bool
+    session: bool
+    cpu_seconds: float
+    file_bytes: int
+    processes: int | None = None
+    data_bytes: int | None = None
+    isolated: bool = True
+
+    def to_json(self) -> dict[str, Any]:
+        return asdict(self)
+
+
+class Forker:
+    """Forks children into a pid namespace of choice and finds the way back. Made once a process, before any fork."""
+
+    def __init__(self, proc: int) -> None:
+        """`proc` is a descriptor of a /proc in which this process can be seen."""
+        self.proc = proc
+        self._own = os.open("self/ns/pid", os.O_RDONLY | os.O_CLOEXEC, dir_fd=proc)
+
+    @contextlib.contextmanager
+    def into_new_pid_namespace(self) -> Iterator[None]:
+        linux.unshare(linux.CLONE_NEWPID)
+        try:
+            yield
+        finally:
+            linux.setns(self._own, linux.CLONE_NEWPID)
+
+    @contextlib.contextmanager
+    def into_pid_namespace_of(self, pidfd: int) -> Iterator[None]:
+        linux.setns(pidfd, linux.CLONE_NEWPID)
+        try:
+            yield
+        finally:
+            linux.setns(self._own, linux.CLONE_NEWPID)
+
+
+def fork(child: Callable[[], NoReturn]) -> int:
+    """Fork; the child runs `child` and never comes back, whatever it raises."""
+    pid = os.fork()
+    if pid:
+        return pid
+    try:
+        child()
+    except BaseException:  # noqa: BLE001 - nothing may unwind into the parent's frames
+        traceback.print_exc()
+    finally:
+        os._exit(70)
+
+
+class Jail:
+    """Fresh pid, mount and IPC namespaces with an empty box of `file_bytes`, held by an init process."""
+
+    def __init__(self, forker: Forker, *, uid: int, gid: int, userns: bool, file_bytes: int) -> None:
+        self.uid, self.gid, self.userns, self.file_bytes = uid, gid, userns, file_bytes
+        ours, theirs = wire.pair()
+        with ours:
+            with theirs, forker.into_new_pid_namespace():
+                self.pid = fork(lambda: _init(theirs, forker.proc, uid, gid, userns, file_bytes))
+            self.pidfd = os.pidfd_open(self.pid)
+            answer = wire.receive(ours)
+        if answer is None or "failed" in answer[0]:
+            self._reap()
+            os.close(self.pidfd)
+            raise OSError("the jail could not be made: " + (answer[0]["failed"] if answer else "its init died"))
+        (self.work,) = answer[1]
+
+    def _reap(self) -> None:
+        os.waitpid(self.pid, 0)
+
+    def kill(self) -> None:
+        """Order the death of everything inside."""
+        with contextlib.suppress(ProcessLookupError):
+            signal.pidfd_send_signal(self.pidfd, signal.SIGKILL)
+
+    def end(self) -> None:
+        """Return when every process inside is gone, and with them the mounts."""
+        self.kill()
+        self._reap()
+        os.close(self.pidfd)
+        os.close(self.work)
+
+
+def _init(answer: socket.socket, proc: int, uid: int, gid: int, userns: bool, file_bytes: int) -> NoReturn:
+    linux.prctl(linux.PR_SET_PDEATHSIG, signal.SIGKILL)
+    try:
+        if userns:
+            inside_user_namespace(proc, _INSIDE)
+        else:
+            linux.unshare(_INSIDE)
+        tree.mount_box(file_bytes, uid, gid)
+        work = os.open(tree.WORK, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+    except OSError as error:
+        wire.send(answer, {"failed": str(error)})
+        os._exit(1)
+    signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # the kernel reaps orphans
+    wire.send(answer, {}, [work])
+    linux.close_all_except(set())
+    while True:
+        signal.pause()
+
+
+def inside_user_namespace(proc: int, more: int) -> None:
+    """Step into a new user namespace in which this process keeps its own ids, and into `more` namespaces in it."""
+    uid, gid = os.geteuid(), os.getegid()
+    linux.unshare(linux.CLONE_NEWUSER | more)
+    for name, text in (("setgroups", "deny"), ("uid_map", f"{uid} {uid} 1"), ("gid_map", f"{gid} {gid} 1")):
+        descriptor = os.open(f"self/{name}", os.O_WRONLY, dir_fd=proc)
+        try:
+            os.write(descriptor, text.encode())
+        finally:
+            os.close(descriptor)
+
+
+def enter(jail: int, proc: int, confinement: Confinement) -> None:
+    """Give the calling process, just forked, the jail's view and none of our rights. There is no way back."""
+    os.setsid()
+    _write_oom_score(proc, 500)
+    if confinement.isolated:
+        linux.setns(jail, _INSIDE | (linux.CLONE_NEWUSER if confinement.userns else 0))
+        os.close(jail)
+        os.chdir(tree.WORK)
+    set_limits(confinement)
+    os.umask(0o022)
+    if not confinement.isolated:
+        return
+    if not confinement.userns:
+        os.setgroups([])
+        os.setresgid(confinement.gid, confinement.gid, confinement.gid)
+        os.setresuid(confinement.uid, confinement.uid, confinement.uid)
+    linux.drop_capabilities()
+    linux.prctl(linux.PR_SET_NO_NEW_PRIVS, 1)
+    linux.load_seccomp(FILTERS[confinement.session])
+
+
+# Assembled when the zygote starts, not for every run.
+FILTERS = {session: seccomp.assemble(session=session) for session in (False, True)} if seccomp.available() else {}
+
+
+def _write_oom_score(proc: int, score: int) -> None:
+    """Let the kernel, when memory runs out, take the program before anything of ours."""
+    with contextlib.suppress(PermissionError):  # lowering is root's; an ordinary user's slots stand at 0
+        descriptor = os.open("self/oom_score_adj", os.O_WRONLY, dir_fd=proc)
+        try:
+            os.write(descriptor, str(score).encode())
+        finally:
+            os.close(descriptor)
+
+
+def shield_from_oom(proc: int) -> None:
+    """As root, keep this process and what it forks from being chosen when memory runs out."""
+    _write_oom_score(proc, -1000)
+
+
+def set_limits(confinement: Confinement) -> None:
+    """The kernel's per-process limits; a fork inherits them."""
+    cpu = int(confinement.cpu_seconds) + 1
+    hard = {
+        resource.RLIMIT_CORE: 0,
+        resource.RLIMIT_NOFILE: OPEN_FILES,
+        resource.RLIMIT_FSIZE: confinement.file_bytes,
+        resource.RLIMIT_MEMLOCK: 65536,
+        resource.RLIMIT_MSGQUEUE: 0,
+        resource.RLIMIT_SIGPENDING: 1024,
+    }
+    if confinement.processes is not None:
+        hard[resource.RLIMIT_NPROC] = confinement.processes
+    if confinement.data_bytes is not None:
+        hard[resource.RLIMIT_DATA] = confinement.data_bytes
+    for kind, value in hard.items():
+        most = resource.getrlimit(kind)[1]
+        if most != resource.RLIM_INFINITY:
+            value = min(value, most)
+        resource.setrlimit(kind, (value, value))
+    resource.setrlimit(resource.RLIMIT_CPU, (cpu, cpu + 1))

@@ -1,0 +1,107 @@
+"""The system calls a program may not make, as a table, and the filter assembled from it.
+
+Every refusal is an errno, never a kill: a filter that kills breaks numpy and glibc at random, which probe for calls
+and fall back. What is left out is what no program that computes needs: namespaces and mounts (the ways out),
+other processes' memory, kernel facilities with a long record of holes (bpf, io_uring, userfaultfd, perf, keys),
+channels that do not end with the run (System V and POSIX queues) and sockets, which are visible across the
+runs that share a network namespace. Calls newer than the table are refused as unknown to this kernel.
+
+Layout of the program: Linux Documentation/userspace-api/seccomp_filter.rst. The idea of answering ENOSYS to
+clone3, so that glibc uses clone, whose flags a filter can read: Docker's default profile.
+"""
+
+from __future__ import annotations
+
+import errno
+import platform
+import struct
+
+from sandbox.jail import linux
+
+# name: (number on x86_64, number on aarch64); None: the machine has no such call.
+DENIED: dict[str, tuple[int | None, int | None]] = {
+    # other processes' memory and descriptors
+    "ptrace": (101, 117), "process_vm_readv": (310, 270), "process_vm_writev": (311, 271), "kcmp": (312, 272),
+    "pidfd_getfd": (438, 438), "process_madvise": (440, 440), "process_mrelease": (448, 448),
+    # mounts and roots
+    "mount": (165, 40), "umount2": (166, 39), "pivot_root": (155, 41), "chroot": (161, 51),
+    "open_tree": (428, 428), "move_mount": (429, 429), "fsopen": (430, 430), "fsconfig": (431, 431),
+    "fsmount": (432, 432), "fspick": (433, 433), "mount_setattr": (442, 442),
+    "name_to_handle_at": (303, 264), "open_by_handle_at": (304, 265), "quotactl": (179, 60), "quotactl_fd": (443, 443),
+    # namespaces; `clone` is judged by its flags below
+    "setns": (308, 268), "unshare": (272, 97),
+    # the kernel's own code and facilities
+    "kexec_load": (246, 104), "kexec_file_load": (320, 294), "init_module": (175, 105), "finit_module": (313, 273),
+    "delete_module": (176, 106), "bpf": (321, 280), "perf_event_open": (298, 241), "userfaultfd": (323, 282),
+    "io_uring_setup": (425, 425), "io_uring_enter": (426, 426), "io_uring_register": (427, 427),
+    "keyctl": (250, 219), "add_key": (248, 217), "request_key": (249, 218), "seccomp": (317, 277),
+    "fanotify_init": (300, 262), "fanotify_mark": (301, 263), "memfd_secret": (447, 447),
+    "lookup_dcookie": (212, 18), "nfsservctl": (180, 42), "remap_file_pages": (216, 234),
+    # the machine
+    "reboot": (169, 142), "swapon": (167, 224), "swapoff": (168, 225), "acct": (163, 89), "syslog": (103, 116),
+    "settimeofday": (164, 170), "clock_settime": (227, 112), "clock_adjtime": (305, 266), "adjtimex": (159, 171),
+    "sethostname": (170, 161), "setdomainname": (171, 162), "vhangup": (153, 58), "personality": (135, 92),
+    "iopl": (172, None), "ioperm": (173, None), "modify_ldt": (154, None), "uselib": (134, None), "ustat": (136, None),
+    "sysfs": (139, None), "_sysctl": (156, None), "mbind": (237, 235), "set_mempolicy": (238, 237),
+    "migrate_pages": (256, 238), "move_pages": (279, 239), "set_mempolicy_home_node": (450, 450),
+    # channels and memory that would outlive or leave the run
+    "shmget": (29, 194), "shmat": (30, 196), "shmctl": (31, 195), "shmdt": (67, 197),
+    "msgget": (68, 186), "msgsnd": (69, 189), "msgrcv": (70, 188), "msgctl": (71, 187),
+    "semget": (64, 190), "semop": (65, 193), "semctl": (66, 191), "semtimedop": (220, 192),
+    "mq_open": (240, 180), "mq_unlink": (241, 181), "mq_timedsend": (242, 182), "mq_timedreceive": (243, 183),
+    "mq_notify": (244, 184), "mq_getsetattr": (245, 185), "socket": (41, 198),
+}  # fmt: skip
+CLONE = (56, 220)
+UNSHARE = DENIED["unshare"]
+CLONE3 = 435
+NEWEST_KNOWN = 462  # mseal; what came later is answered with ENOSYS
+ANY_NAMESPACE = 0x7E020000  # CLONE_NEW{NS,CGROUP,UTS,IPC,USER,PID,NET}; NEWTIME is for unshare alone
+# What a session may do, and nothing else may: step into new, empty namespaces to be forked (sandbox/runner.py).
+SESSION_FORK_FLAGS = linux.CLONE_NEWUSER | linux.CLONE_NEWPID | linux.CLONE_NEWNS | linux.CLONE_NEWIPC
+
+_ARCHITECTURES = {"x86_64": (0, 0xC000003E), "aarch64": (1, 0xC00000B7)}  # column, AUDIT_ARCH_*
+_LOAD, _JUMP_EQUAL, _JUMP_ABOVE, _JUMP_ANY_BIT, _RETURN = 0x20, 0x15, 0x25, 0x45, 0x06
+_NUMBER, _ARCHITECTURE, _ARGUMENT_0 = 0, 4, 16  # offsets in struct seccomp_data; both machines are little-endian
+_ALLOW = 0x7FFF0000
+
+
+def _refuse(number: int) -> int:
+    return 0x00050000 | number  # SECCOMP_RET_ERRNO
+
+
+def available() -> bool:
+    return platform.machine() in _ARCHITECTURES
+
+
+def assemble(*, session: bool, machine: str | None = None) -> bytes:
+    """The filter as 8-byte instructions, for `linux.load_seccomp`; with `session`, for one that can be forked.
+
+    It is a chain of "if number == n: return errno", in which a false test falls through to the next.
+    """
+    column, architecture = _ARCHITECTURES[machine or platform.machine()]
+    program: list[tuple[int, int, int, int]] = []  # opcode, jump if true, jump if false, constant
+
+    def answer(opcode: int, constant: int, verdict: int) -> None:
+        program.extend([(opcode, 0, 1, constant), (_RETURN, 0, 0, verdict)])
+
+    program.append((_LOAD, 0, 0, _ARCHITECTURE))
+    program.extend([(_JUMP_EQUAL, 1, 0, architecture), (_RETURN, 0, 0, _refuse(errno.ENOSYS))])
+    program.append((_LOAD, 0, 0, _NUMBER))
+    answer(_JUMP_ABOVE, NEWEST_KNOWN, _refuse(errno.ENOSYS))  # x32's numbers are above it, too
+    answer(_JUMP_EQUAL, CLONE3, _refuse(errno.ENOSYS))
+    for name, numbers in DENIED.items():
+        number = numbers[column]
+        if number is not None and not (session and name == "unshare"):
+            answer(_JUMP_EQUAL, number, _refuse(errno.EPERM))
+    clone = CLONE[column]
+    program.extend([(_JUMP_EQUAL, 0, 4, clone), (_LOAD, 0, 0, _ARGUMENT_0)])
+    answer(_JUMP_ANY_BIT, ANY_NAMESPACE, _refuse(errno.EPERM))
+    program.append((_RETURN, 0, 0, _ALLOW))
+    if session:
+        unshare = UNSHARE[column]
+        assert unshare is not None
+        program.extend([(_JUMP_EQUAL, 0, 4, unshare), (_LOAD, 0, 0, _ARGUMENT_0)])
+        answer(_JUMP_EQUAL, SESSION_FORK_FLAGS, _ALLOW)
+        program.append((_RETURN, 0, 0, _refuse(errno.EPERM)))
+    program.append((_RETURN, 0, 0, _ALLOW))
+    return b"".join(struct.pack("HBBI", *instruction) for instruction in program)

@@ -1,0 +1,135 @@
+"""From what the slot saw and what the program's process claims to an `ExecResult`.
+
+The slot's word decides status, signal, exit code, times and memory. The report comes from a process that the user's
+code shares: it is bounded, checked field by field, and used only for the value, the error and the difference
+between an exit code and an exception. A report that is missing or malformed is no report.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import stat
+from collections.abc import Mapping
+from typing import Any
+
+from sandbox.jail import linux
+from sandbox.streams import HeadTail, cut_middle
+from sandbox.types import ExecError, ExecRequest, ExecResult, Isolation, Status, Truncated
+
+ERROR_TEXT_BYTES = 16 * 1024  # what the runner keeps of a message and of a traceback
+_UNREADABLE = {"value": None, "value_cut": 0, "error": None}
+
+
+def report_budget(output_bytes: int) -> int:
+    """The most that a report in good order can take: JSON writes one byte as six at worst (\\u0000)."""
+    return 6 * (output_bytes + 3 * ERROR_TEXT_BYTES) + 4096
+
+
+def read_report(data: bytes, output_bytes: int) -> dict[str, Any]:
+    """The claims in `data`, each of its type and within its bounds; `None` where there is none to be had."""
+    try:
+        claims = json.loads(data)
+    except (ValueError, RecursionError):
+        return dict(_UNREADABLE)
+    if not isinstance(claims, dict):
+        return dict(_UNREADABLE)
+    value, value_cut, error = claims.get("value"), claims.get("value_cut", 0), claims.get("error")
+    report = dict(_UNREADABLE)
+    if isinstance(value, str):
+        content, cut = cut_middle(_sound(value).encode(), output_bytes + 64)
+        report["value"] = content.decode()
+        report["value_cut"] = cut or (value_cut if isinstance(value_cut, int) and 0 < value_cut < 1 << 53 else 0)
+    if isinstance(error, dict) and all(isinstance(error.get(name), str) for name in ("type", "message", "traceback")):
+        texts = (
+            cut_middle(_sound(error[n]).encode(), ERROR_TEXT_BYTES + 64)[0] for n in ("type", "message", "traceback")
+        )
+        report["error"] = ExecError(*(text.decode() for text in texts))
+    return report
+
+
+def _sound(text: str) -> str:
+    """`text` without lone surrogates, which no encoding takes."""
+    return text.encode("utf-8", "backslashreplace").decode()
+
+
+def decode(stream: HeadTail) -> tuple[str, int, bool]:
+    """A stream's text, the bytes left out of it, and whether something in it was not UTF-8."""
+    content, dropped = stream.content()
+    try:
+        return content.decode(), dropped, False
+    except UnicodeDecodeError:
+        return content.decode("utf-8", "replace"), dropped, True
+
+
+def make_result(
+    request: ExecRequest,
+    seen: Mapping[str, Any],
+    streams: tuple[HeadTail, HeadTail],
+    claims: bytes,
+    *,
+    files: Mapping[str, bytes],
+    queue_seconds: float,
+    isolation: Isolation,
+    session: bool,
+) -> ExecResult:
+    """The result of a run or cell of which `seen` is the slot's account."""
+    report = read_report(claims, request.limits.output_bytes)
+    status, error = _status(seen, report, request)
+    (stdout, out_cut, out_lossy), (stderr, err_cut, err_lossy) = decode(streams[0]), decode(streams[1])
+    finished = status in ("ok", "error")
+    exit_code = seen["exit_code"] if not seen["alive"] else int(status == "error")
+    return ExecResult(
+        status=status,
+        stdout=stdout,
+        stderr=stderr,
+        value=report["value"] if finished else None,
+        error=error if finished else None,
+        exit_code=exit_code if finished else None,
+        signal=seen["signal"] if status == "killed" else None,
+        truncated=Truncated(out_cut, err_cut, report["value_cut"] if finished else 0),
+        lossy_decode=out_lossy or err_lossy,
+        wall_seconds=seen["wall"],
+        cpu_seconds=seen["cpu"],
+        queue_seconds=queue_seconds,
+        peak_memory_bytes=seen["peak"],
+        files=files,
+        isolation=isolation,
+        state_lost=session and not seen["alive"],
+    )
+
+
+def _status(
+    seen: Mapping[str, Any], report: Mapping[str, Any], request: ExecRequest
+) -> tuple[Status, ExecError | None]:
+    if seen["why"] in ("timeout", "memory_limit"):
+        return seen["why"], None
+    if seen["signal"] is not None:
+        # SIGXCPU and the SIGKILL one second after it are the kernel's own clock, which several processes may race past.
+        by_clock = seen["signal"] in (24, 9) and seen["cpu"] >= request.limits.cpu_seconds
+        return ("timeout" if by_clock else "killed"), None
+    if seen["alive"] or seen["exit_code"] is None:
+        return ("error" if report["error"] else "ok"), report["error"]
+    if seen["exit_code"] == 0:
+        return "ok", None
+    # Without a report (os._exit) the exit code is all there is to say.
+    return "error", report["error"] or ExecError("SystemExit", str(seen["exit_code"]), "")
+
+
+def fetch(work: int, names: tuple[str, ...], budget: int) -> dict[str, bytes]:
+    """The regular files among `names` below the folder `work`, whole ones only, up to `budget` bytes in all.
+
+    No link is followed, nothing is opened that could block, and a sparse file counts with its full size.
+    """
+    found: dict[str, bytes] = {}
+    for name in names:
+        try:
+            descriptor = linux.open_beneath(work, name, os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY)
+        except OSError:
+            continue
+        with os.fdopen(descriptor, "rb") as file:
+            about = os.fstat(descriptor)
+            if stat.S_ISREG(about.st_mode) and about.st_size <= budget:
+                found[name] = file.read(about.st_size)
+                budget -= len(found[name])
+    return found

@@ -1,0 +1,244 @@
+"""Runs one program, or the cells of a session, inside its jail; the last code of ours before the user's.
+
+It shares its process with the user's code, so nothing it says is trusted: it writes a report on the program
+(value, exception, exit code), and the parent believes of it only what concerns the program's own outcome. Limits,
+times and signals are seen by the parent.
+
+The value of the last expression is found by AST, as IPython does (IPython.core.interactiveshell, run_ast_nodes).
+"""
+
+from __future__ import annotations
+
+import ast
+import atexit
+import contextlib
+import io
+import json
+import linecache
+import os
+import random
+import sys
+import threading
+import traceback
+import types
+from typing import Any, NoReturn
+
+from sandbox import wire
+from sandbox.display import pretty
+from sandbox.streams import cut_middle
+
+REPORT_FD, LINE_FD = 190, 191  # high, so that the user's own descriptors start at 3
+
+
+class Program:
+    """A namespace in which cells are run one after another; a program is one with a single cell."""
+
+    def __init__(self) -> None:
+        self.module = types.ModuleType("__main__")
+        self.module.__dict__["__builtins__"] = __builtins__
+        self.cells: list[str] = []
+        sys.modules["__main__"] = self.module
+
+    def run(self, code: str, mode: str) -> dict[str, Any]:
+        """Run one cell; the report on it, JSON-ready: `value`, `error` and `exit_code`."""
+        name = "program.py" if not self.cells and mode == "script" else f"<cell {len(self.cells) + 1}>"
+        self.cells.append(name)
+        linecache.cache[name] = (len(code), None, code.splitlines(keepends=True), name)
+        report: dict[str, Any] = {"value": None, "error": None, "exit_code": 0}
+        try:
+            value = self._execute(code, name, mode)
+            if value is not None:
+                report["value"] = pretty(value)
+        except SystemExit as error:
+            report["exit_code"], report["exit"] = _exit_code(error), True
+            if report["exit_code"]:
+                report["error"] = {"type": "SystemExit", "message": _text(error), "traceback": ""}
+        except BaseException as error:  # noqa: BLE001 - whatever the user's code raises is its outcome
+            report["exit_code"] = 1
+            report["error"] = describe(error, set(self.cells))
+        return report
+
+    def _execute(self, code: str, name: str, mode: str) -> object:
+        tree = compile(code, name, "exec", ast.PyCF_ONLY_AST, dont_inherit=True)
+        last = tree.body[-1] if tree.body else None
+        if mode != "notebook" or not isinstance(last, ast.Expr) or _hushed(code):
+            exec(compile(tree, name, "exec", dont_inherit=True), self.module.__dict__)
+            return None
+        tree.body.pop()
+        exec(compile(tree, name, "exec", dont_inherit=True), self.module.__dict__)
+        return eval(compile(ast.Expression(last.value), name, "eval", dont_inherit=True), self.module.__dict__)
+
+
+def _hushed(code: str) -> bool:
+    """Whether the cell ends with a semicolon, which in a notebook means: do not show the value."""
+    if ";" not in code:
+        return False
+    last = code.rstrip().splitlines()[-1]
+    while not last.endswith(";") and "#" in last:
+        last = last[: last.rindex("#")].rstrip()
+    return last.endswith(";")
+
+
+def _exit_code(error: SystemExit) -> int:
+    if error.code is None:
+        return 0
+    if isinstance(error.code, int):
+        return error.code & 0xFF
+    with contextlib.suppress(Exception):
+        sys.stderr.write(f"{error.code}\n")
+    return 1
+
+
+def _text(error: BaseException) -> str:
+    try:
+        return str(error)
+    except BaseException as inner:  # noqa: BLE001 - the user's __str__
+        return f"<{type(inner).__name__} in __str__>"
+
+
+def describe(error: BaseException, cells: set[str]) -> dict[str, str]:
+    """Class name, message and traceback of the user's own frames: neither our frames nor a library's, no host path."""
+    try:
+        full = traceback.TracebackException(type(error), error, error.__traceback__, compact=True)
+        _keep_frames(full, cells, set())
+        text = "".join(full.format())
+    except BaseException as inner:  # noqa: BLE001 - the user's __str__, __repr__ or __cause__
+        text = f"{type(error).__name__}: <{type(inner).__name__} while the traceback was made>\n"
+    return {"type": type(error).__name__, "message": _text(error), "traceback": text}
+
+
+def _keep_frames(error: traceback.TracebackException, cells: set[str], seen: set[int]) -> None:
+    if id(error) in seen:
+        return
+    seen.add(id(error))
+    work = os.getcwd() + os.sep
+    kept = []
+    for frame in error.stack:
+        if frame.filename in cells:
+            kept.append(frame)
+        elif frame.filename.startswith(work):  # a module that was uploaded
+            frame.filename = frame.filename.removeprefix(work)
+            kept.append(frame)
+    error.stack[:] = kept
+    for inner in (error.__cause__, error.__context__, *(getattr(error, "exceptions", None) or ())):
+        if inner is not None:
+            _keep_frames(inner, cells, seen)
+
+
+class Streams:
+    """sys.stdin, stdout and stderr on descriptors 0, 1 and 2, made anew so that nothing is left in a buffer."""
+
+    def __init__(self) -> None:
+        sys.stdin = sys.__stdin__ = io.TextIOWrapper(io.BufferedReader(io.FileIO(0, closefd=False)), "utf-8")  # type: ignore[misc]
+        self._out = [self._writer(1, "strict"), self._writer(2, "backslashreplace")]
+        sys.stdout, sys.stderr = self._out
+        sys.__stdout__, sys.__stderr__ = self._out  # type: ignore[misc]
+
+    @staticmethod
+    def _writer(descriptor: int, errors: str) -> io.TextIOWrapper:
+        raw = io.FileIO(descriptor, "w", closefd=False)
+        # By line: what a program printed before it hung or was killed must have left the process.
+        return io.TextIOWrapper(io.BufferedWriter(raw), "utf-8", errors, newline="\n", line_buffering=True)
+
+    def flush(self) -> None:
+        """Write out what is buffered, in ours and in what the user put in their place."""
+        for stream in (*self._out, sys.stdout, sys.stderr):
+            # Closed, None or an object of the user's: then there is nothing to save.
+            with contextlib.suppress(Exception):
+                stream.flush()
+
+
+def _seed(seed: int) -> None:
+    random.seed(seed)
+    if numpy := sys.modules.get("numpy"):
+        numpy.random.seed(seed)
+
+
+def _write_files(files: dict[str, str]) -> None:
+    import base64
+
+    for name, content in files.items():
+        if os.path.dirname(name):
+            os.makedirs(os.path.dirname(name), exist_ok=True)
+        with open(name, "wb") as file:
+            file.write(base64.b64decode(content))
+
+
+def _write_report(descriptor: int, report: dict[str, Any], budget: int) -> None:
+    """Cut the texts to the budget and write; the parent cuts again what does not keep to it."""
+    if report["value"] is not None:
+        value = report["value"].encode("utf-8", "backslashreplace")
+        kept, report["value_cut"] = cut_middle(value, budget)
+        report["value"] = kept.decode("utf-8", "replace")
+    if report["error"] is not None:
+        for name, text in report["error"].items():
+            kept, _ = cut_middle(text.encode("utf-8", "backslashreplace"), min(budget, 16384))
+            report["error"][name] = kept.decode("utf-8", "replace")
+    data = memoryview(json.dumps(report).encode())
+    while data:
+        data = data[os.write(descriptor, data) :]
+
+
+def run_once(payload: int, report_fd: int) -> NoReturn:
+    """Run the program in `payload` to its end as a Python process would, then end this process."""
+    request = json.loads(wire.content_of(payload))
+    streams = Streams()
+    _write_files(request["files"])
+    _seed(request["seed"])
+    program = Program()
+    sys.argv = ["program.py"]
+    sys.path.insert(0, "")
+    report = program.run(request["code"], request["mode"])
+    _finish(streams)
+    with contextlib.suppress(OSError):  # the user closed it: the parent then knows the exit code only
+        _write_report(report_fd, report, request["output_bytes"])
+    os._exit(report["exit_code"])
+
+
+def _finish(streams: Streams) -> None:
+    """What the interpreter does at exit: wait for threads, run `atexit`, flush."""
+    try:
+        threading._shutdown()  # type: ignore[attr-defined]
+        atexit._run_exitfuncs()
+    except BaseException:  # noqa: BLE001 - SystemExit or worse from a user's exit function ends nothing
+        with contextlib.suppress(BaseException):
+            traceback.print_exc()
+    streams.flush()
+
+
+def serve_session(line_fd: int) -> NoReturn:
+    """Run cells as they come on the line until it closes, a cell exits, or a limit ends this process."""
+    import socket
+
+    line = socket.socket(fileno=line_fd)
+    program = Program()
+    sys.argv = ["session"]
+    sys.path.insert(0, "")
+    while (received := wire.receive(line)) is not None:
+        message, descriptors = received
+        report = _run_cell(program, *descriptors)
+        if report.get("exit"):
+            os._exit(report["exit_code"])
+        wire.send(line, {"done": message["id"]})
+    os._exit(0)
+
+
+def _run_cell(program: Program, payload: int, stdin: int, stdout: int, stderr: int, report_fd: int) -> dict[str, Any]:
+    for number, descriptor in enumerate((stdin, stdout, stderr)):
+        os.dup2(descriptor, number)
+        os.close(descriptor)
+    os.dup2(report_fd, REPORT_FD)
+    os.close(report_fd)
+    request = json.loads(wire.content_of(payload))
+    streams = Streams()
+    _write_files(request["files"])
+    if not program.cells:
+        _seed(request["seed"])
+    report = program.run(request["code"], request["mode"])
+    if report.get("exit"):
+        _finish(streams)
+    streams.flush()
+    with contextlib.suppress(OSError):
+        _write_report(REPORT_FD, report, request["output_bytes"])
+        os.close(REPORT_FD)
+    return report

@@ -1,0 +1,352 @@
+"""One slot: makes the jails, has programs forked into them, keeps their time, and sees that nothing is left.
+
+The engine sends what to run with the program's open files; the answer goes back when every process of the run is
+gone. Clock, signals, exit code, CPU time and memory are read here, from the kernel, never from the program.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import select
+import socket
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, NoReturn
+
+from sandbox import wire
+from sandbox.jail import cgroups, namespaces
+from sandbox.jail.namespaces import Confinement, Jail
+from sandbox.spawn import start
+
+FIRST_UID, FIRST_SESSION_UID, SESSION_UIDS = 60_100, 61_000, 4_000
+_SPARE_FILE_BYTES = 64 << 20  # Limits.file_bytes' default: a spare jail of another size is of no use
+
+
+@dataclass(frozen=True)
+class Host:
+    """What this engine found on its machine; shared by all its processes."""
+
+    proc: int
+    root: bool
+    isolated: bool
+    groups: cgroups.Folder | None
+
+    def enter_group(self, index: int) -> cgroups.Group | None:
+        """Put the caller, and so all it will fork, into its slot's control group."""
+        if self.groups is None:
+            return None
+        group = self.groups.group(f"slot{index}")
+        group.enter(0)
+        return group
+
+
+@dataclass
+class Cell:
+    """What is being timed: a run, or one cell of a session."""
+
+    name: str
+    began: float
+    cpu_before: float
+    limits: dict[str, Any]
+    why: str | None = None  # timeout or cancelled, once we have decided to end it
+
+
+@dataclass
+class Life:
+    """A jailed program's process: a run, or a session between its opening and its end."""
+
+    name: str
+    jail: Jail
+    group: cgroups.Group | None
+    session: bool
+    line: socket.socket | None = None
+    pid: int = 0
+    cell: Cell | None = None
+    why_ended: str | None = None
+
+    def cpu_seconds(self) -> float:
+        """CPU time of the program's process so far, from the kernel's clock for it."""
+        with contextlib.suppress(OSError):
+            return time.clock_gettime((~self.pid << 3) | 2)
+        return 0.0
+
+
+class Slot:
+    def __init__(self, engine: socket.socket, index: int, host: Host) -> None:
+        self._engine, self._index, self._host = engine, index, host
+        self._forker = namespaces.Forker(host.proc)
+        self._group = host.enter_group(index)
+        self._zygote: socket.socket | None = None
+        self._poll = select.poll()
+        self._handlers: dict[int, Callable[[], None]] = {}
+        self._lives: dict[str, Life] = {}
+        self._sessions_opened = 0
+        self._spare: Jail | None = None
+        self._watch(engine.fileno(), self._on_engine)
+
+    def _watch(self, descriptor: int, handler: Callable[[], None]) -> None:
+        self._handlers[descriptor] = handler
+        self._poll.register(descriptor, select.POLLIN)
+
+    def _unwatch(self, descriptor: int) -> None:
+        del self._handlers[descriptor]
+        self._poll.unregister(descriptor)
+
+    def serve(self) -> NoReturn:
+        """Work until the engine goes away; then end, and with this process every init of its jails."""
+        self._prepare_spare()
+        wire.send(self._engine, {"ready": "slot"})
+        while True:
+            for descriptor, _ in self._poll.poll(self._milliseconds_to_deadline()):
+                if handler := self._handlers.get(descriptor):
+                    handler()
+            self._end_what_is_over_time()
+
+    # -- orders ------------------------------------------------------------------------------------------------
+
+    def _on_engine(self) -> None:
+        received = wire.receive(self._engine)
+        if received is None:
+            os._exit(0)
+        message, descriptors = received
+        {
+            "zygote": self._new_zygote,
+            "run": self._run,
+            "open": self._open,
+            "cell": self._cell,
+            "cancel": self._cancel,
+            "close": self._close,
+        }[message["op"]](message, descriptors)
+
+    def _new_zygote(self, message: wire.Message, descriptors: list[int]) -> None:
+        (descriptor,) = descriptors
+        self._zygote = socket.socket(fileno=descriptor)
+        self._watch(descriptor, self._on_zygote)
+
+    def _run(self, message: wire.Message, descriptors: list[int]) -> None:
+        try:
+            life = self._begin(message, session=False)
+        except OSError as error:
+            self._refuse(message, descriptors, str(error))
+            return
+        life.cell = Cell(message["id"], time.monotonic(), 0.0, message["limits"])
+        self._start(life, message, descriptors)
+
+    def _open(self, message: wire.Message, descriptors: list[int]) -> None:
+        try:
+            life = self._begin(message, session=True)
+        except OSError as error:
+            self._refuse(message, descriptors, str(error))
+            return
+        life.line, theirs = wire.pair()
+        self._watch(life.line.fileno(), partial(self._on_line, life))
+        self._start(life, message, [theirs.detach()])
+
+    def _refuse(self, message: wire.Message, descriptors: list[int], reason: str) -> None:
+        for descriptor in descriptors:
+            os.close(descriptor)
+        wire.send(self._engine, {"refused": message["id"], "reason": reason})
+
+    def _begin(self, message: wire.Message, *, session: bool) -> Life:
+        limits, group = message["limits"], self._group
+        jail = self._jail(limits["file_bytes"], session=session)
+        if group is not None:
+            if session:
+                assert self._host.groups is not None
+                group = self._host.groups.group(f"session-{self._index}-{self._sessions_opened}")
+            group.begin(limits["memory_bytes"], limits["processes"])
+        life = Life(message["id"], jail, group, session)
+        self._lives[life.name] = life
+        return life
+
+    def _jail(self, file_bytes: int, *, session: bool) -> Jail:
+        if not session and self._spare is not None and self._spare.file_bytes == file_bytes:
+            jail, self._spare = self._spare, None
+            return jail
+        if not self._host.root:
+            uid, gid = os.geteuid(), os.getegid()
+        elif session:
+            self._sessions_opened += 1
+            uid = gid = FIRST_SESSION_UID + (self._index * 64 + self._sessions_opened) % SESSION_UIDS
+        else:
+            uid = gid = FIRST_UID + self._index
+        return Jail(self._forker, uid=uid, gid=gid, userns=not self._host.root, file_bytes=file_bytes)
+
+    def _prepare_spare(self) -> None:
+        """Make the next run's jail while nobody waits for it."""
+        if self._spare is None:
+            with contextlib.suppress(OSError):  # the run that needs one will say why it cannot be had
+                self._spare = self._jail(_SPARE_FILE_BYTES, session=False)
+
+    def _confinement(self, life: Life, limits: dict[str, Any]) -> Confinement:
+        jail = life.jail
+        return Confinement(
+            uid=jail.uid,
+            gid=jail.gid,
+            userns=jail.userns,
+            session=life.session,
+            cpu_seconds=limits["cpu_seconds"],
+            file_bytes=limits["file_bytes"],
+            processes=None if life.group else limits["processes"] + 1,  # the jail's init is one of them
+            data_bytes=None if life.group else limits["memory_bytes"],
+            isolated=self._host.isolated,
+        )
+
+    def _start(self, life: Life, message: wire.Message, files: list[int]) -> None:
+        order = {"id": life.name, "confinement": self._confinement(life, message["limits"]).to_json()}
+        jail = os.dup(life.jail.pidfd)
+        if not message["warm"]:
+            pid = start(self._forker, order, [jail, *files])
+            pidfd = os.pidfd_open(pid)
+            self._watch(pidfd, partial(self._on_child, life, pidfd))
+            self._started(life, pid)
+            return
+        assert self._zygote is not None, "the engine sends warm runs to slots that have a zygote"
+        try:
+            wire.send(self._zygote, order, [jail, *files])
+        except OSError:
+            self._end(life, None, 0.0, 0, lost="its zygote died")
+        for descriptor in (jail, *files):
+            os.close(descriptor)
+
+    def _started(self, life: Life, pid: int) -> None:
+        life.pid = pid
+        if life.session:
+            if life.group is not None:
+                life.group.enter(pid)  # it waits for its first cell: nothing is charged to the slot meanwhile
+            wire.send(self._engine, {"opened": life.name})
+
+    def _cell(self, message: wire.Message, descriptors: list[int]) -> None:
+        life = self._lives.get(message["session"])
+        if life is None or life.line is None:
+            self._refuse(message, descriptors, "lost")
+            return
+        life.cell = Cell(message["id"], time.monotonic(), life.cpu_seconds(), message["limits"])
+        if life.group is not None:
+            life.group.begin(message["limits"]["memory_bytes"], message["limits"]["processes"])
+        with contextlib.suppress(OSError):  # its end is on the way to us
+            wire.send(life.line, {"id": message["id"]}, descriptors)
+        for descriptor in descriptors:
+            os.close(descriptor)
+
+    def _cancel(self, message: wire.Message, _: list[int]) -> None:
+        for life in self._lives.values():
+            if life.cell is not None and life.cell.name == message["id"]:
+                life.cell.why = life.cell.why or "cancelled"
+                life.jail.kill()
+
+    def _close(self, message: wire.Message, _: list[int]) -> None:
+        if life := self._lives.get(message["session"]):
+            life.why_ended = message["reason"]
+            life.jail.kill()
+
+    # -- time --------------------------------------------------------------------------------------------------
+
+    def _milliseconds_to_deadline(self) -> float | None:
+        now = time.monotonic()
+        waits = [self._seconds_left(life, life.cell, now) for life in self._lives.values() if life.cell]
+        return max(min(waits), 0.0) * 1000 if waits else None
+
+    @staticmethod
+    def _seconds_left(life: Life, cell: Cell, now: float) -> float:
+        """Until the wall clock or, at the earliest, the CPU clock runs out."""
+        if cell.why:
+            return 3600.0  # killed already; its end will wake us
+        wall = cell.began + cell.limits["wall_seconds"] - now
+        cpu = cell.limits["cpu_seconds"] - (life.cpu_seconds() - cell.cpu_before)
+        return min(wall, max(cpu, 0.0))
+
+    def _end_what_is_over_time(self) -> None:
+        now = time.monotonic()
+        for life in list(self._lives.values()):
+            if life.cell and not life.cell.why and self._seconds_left(life, life.cell, now) <= 0:
+                life.cell.why = "timeout"
+                life.jail.kill()
+
+    # -- ends --------------------------------------------------------------------------------------------------
+
+    def _on_child(self, life: Life, pidfd: int) -> None:
+        self._unwatch(pidfd)
+        os.close(pidfd)
+        _, status, usage = os.wait4(life.pid, 0)
+        self._end(life, status, usage.ru_utime + usage.ru_stime, usage.ru_maxrss * 1024)
+
+    def _on_zygote(self) -> None:
+        assert self._zygote is not None
+        received = wire.receive(self._zygote)
+        if received is None:
+            self._unwatch(self._zygote.fileno())
+            self._zygote = None
+            for life in list(self._lives.values()):
+                self._end(life, None, 0.0, 0, lost="its zygote died")
+            wire.send(self._engine, {"zygote": "died"})
+            return
+        message, _ = received
+        if life := self._lives.get(message.get("started", "")):
+            self._started(life, message["pid"])
+        elif life := self._lives.get(message.get("exited", "")):
+            self._end(life, message["status"], message["cpu"], message["rss"])
+
+    def _on_line(self, life: Life) -> None:
+        """The session says that its cell is done. Any word it sends means only this."""
+        assert life.line is not None
+        try:
+            word = life.line.recv(wire.MOST_BYTES)
+        except OSError:
+            word = b""
+        if not word:  # closed by the program: it can never answer again
+            self._unwatch(life.line.fileno())
+            life.jail.kill()
+            return
+        if cell := life.cell:
+            life.cell = None
+            cpu = life.cpu_seconds() - cell.cpu_before
+            self._tell_done(life, cell, None, cpu, life.group.memory_peak() if life.group else 0, alive=True)
+
+    def _end(self, life: Life, status: int | None, cpu: float, rss: int, lost: str | None = None) -> None:
+        """Take a life out of the world and tell the engine. `status` is None if nobody could see how it ended."""
+        del self._lives[life.name]
+        work = os.dup(life.jail.work)
+        life.jail.end()
+        if life.line is not None:
+            with contextlib.suppress(KeyError):
+                self._unwatch(life.line.fileno())
+            life.line.close()
+        killed_for_memory = life.group is not None and life.group.memory_killed()
+        peak = life.group.memory_peak() if life.group is not None else rss
+        if life.cell is not None:
+            if killed_for_memory:
+                life.cell.why = "memory_limit"
+            if lost:
+                wire.send(self._engine, {"failed": life.cell.name, "reason": lost})
+            else:
+                cpu -= life.cell.cpu_before
+                self._tell_done(life, life.cell, status, cpu, peak, alive=False, work=work)
+        if life.session:
+            reason = life.why_ended or lost or ("memory_limit" if killed_for_memory else "its process ended")
+            wire.send(self._engine, {"ended": life.name, "reason": reason})
+            if life.group is not None:
+                life.group.remove()
+        os.close(work)
+        if not life.session:
+            self._prepare_spare()
+
+    def _tell_done(
+        self, life: Life, cell: Cell, status: int | None, cpu: float, peak: int, *, alive: bool, work: int | None = None
+    ) -> None:
+        number = None if status is None else os.waitstatus_to_exitcode(status)
+        message = {
+            "done": cell.name,
+            "wall": time.monotonic() - cell.began,
+            "cpu": max(cpu, 0.0),
+            "peak": peak,
+            "why": cell.why,
+            "exit_code": number if number is not None and number >= 0 else None,
+            "signal": -number if number is not None and number < 0 else None,
+            "alive": alive,
+        }
+        # The folder goes along so that the engine can fetch files from it after the processes are gone.
+        wire.send(self._engine, message, [life.jail.work if work is None else work])

@@ -1,0 +1,65 @@
+"""Messages with open files between the processes of an engine: JSON in sequenced packets, descriptors beside it.
+
+Between processes that run our own code. What comes from a program's process is a claim: it is bounded and checked
+where it is read (`sandbox/report.py`).
+"""
+
+from __future__ import annotations
+
+import array
+import json
+import os
+import socket
+from collections.abc import Iterable
+from typing import Any
+
+Message = dict[str, Any]
+MOST_BYTES = 64 * 1024
+_MOST_DESCRIPTORS = 16
+
+
+def pair() -> tuple[socket.socket, socket.socket]:
+    return socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+
+
+def send(channel: socket.socket, message: Message, descriptors: Iterable[int] = ()) -> None:
+    """Send one message; the receiver gets its own copies of `descriptors`."""
+    rights = array.array("i", descriptors)
+    control = [(socket.SOL_SOCKET, socket.SCM_RIGHTS, rights)] if rights else []
+    channel.sendmsg([json.dumps(message).encode()], control)
+
+
+def receive(channel: socket.socket) -> tuple[Message, list[int]] | None:
+    """The next message and its descriptors; None if the other side is gone."""
+    space = socket.CMSG_SPACE(_MOST_DESCRIPTORS * 4)
+    try:
+        data, control, flags, _ = channel.recvmsg(MOST_BYTES, space, socket.MSG_CMSG_CLOEXEC)
+    except ConnectionResetError:
+        return None
+    descriptors: list[int] = []
+    for level, kind, rights in control:
+        if level == socket.SOL_SOCKET and kind == socket.SCM_RIGHTS:
+            numbers = array.array("i")
+            numbers.frombytes(rights[: len(rights) - len(rights) % numbers.itemsize])
+            descriptors.extend(numbers)
+    if not data:
+        return None
+    assert not flags & (socket.MSG_TRUNC | socket.MSG_CTRUNC), "a message of ours was longer than MOST_BYTES"
+    return json.loads(data), descriptors
+
+
+def file_of(content: bytes, name: str = "data") -> int:
+    """A descriptor of an anonymous file that holds `content`, at its start."""
+    descriptor = os.memfd_create(name)
+    view = memoryview(content)
+    while view:
+        view = view[os.write(descriptor, view) :]
+    os.lseek(descriptor, 0, os.SEEK_SET)
+    return descriptor
+
+
+def content_of(descriptor: int) -> bytes:
+    """Everything in the file behind `descriptor`, from its start; closes it."""
+    with os.fdopen(descriptor, "rb") as file:
+        file.seek(0)
+        return file.read()

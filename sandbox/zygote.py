@@ -1,0 +1,165 @@
+"""The processes of an engine that the programs are forked from. Started by exec, never by forking the caller.
+
+    launcher    in the host's namespaces; makes the outer jail, waits, removes the control groups
+    └─ warden   pid 1 inside: its death ends everything; forks slots and the mother
+       ├─ slot      one per concurrent run: makes jails, starts runs and sessions, watches limits (sandbox/slot.py)
+       └─ mother    imports and warms the libraries once, forks a zygote a slot, which share its memory
+          └─ zygote     forks programs that need the libraries into their jail
+
+None of them runs a line of the user's. Each ends when the socket to its parent closes.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import gc
+import importlib
+import json
+import os
+import re
+import select
+import signal
+import socket
+import sys
+from collections.abc import Callable
+from typing import Any, NoReturn
+
+from sandbox import wire
+from sandbox.jail import cgroups, linux, namespaces, tree
+from sandbox.slot import Host, Slot
+from sandbox.spawn import start
+from sandbox.warmup import exercise_sympy
+
+_OUTER = linux.CLONE_NEWNS | linux.CLONE_NEWNET | linux.CLONE_NEWIPC | linux.CLONE_NEWUTS
+
+
+def launch(channel: socket.socket, settings: dict[str, Any]) -> int:
+    """Make the outer jail, run the warden in it, and clean up behind it; the launcher's exit code."""
+    linux.prctl(linux.PR_SET_DUMPABLE, 0)  # an ordinary user's programs share our uid: none may look in here
+    isolated = settings["isolation"] != "none"
+    root = os.geteuid() == 0
+    folder = cgroups.Folder(str(os.getpid())) if isolated and settings["cgroups"] else None
+    proc = os.open("/proc", os.O_PATH | os.O_DIRECTORY)
+    try:
+        if root:
+            namespaces.shield_from_oom(proc)
+        if isolated:
+            if root:
+                linux.unshare(_OUTER | linux.CLONE_NEWPID)
+            else:
+                namespaces.inside_user_namespace(proc, _OUTER | linux.CLONE_NEWPID)
+            linux.set_hostname("sandbox")
+        host = Host(proc=proc, root=root, isolated=isolated, groups=folder)
+        pid = namespaces.fork(lambda: _warden(channel, settings, host))
+        channel.close()
+        os.waitpid(pid, 0)
+    finally:
+        if folder is not None:
+            folder.remove()
+    return 0
+
+
+def _warden(channel: socket.socket, settings: dict[str, Any], host: Host) -> NoReturn:
+    linux.prctl(linux.PR_SET_PDEATHSIG, signal.SIGKILL)
+    if host.isolated:
+        tree.assemble()
+    signal.signal(signal.SIGCHLD, signal.SIG_IGN)
+    wire.send(channel, {"ready": "warden"})
+
+    def order(message: wire.Message, line: socket.socket) -> Callable[[], NoReturn]:
+        signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+        if message["op"] == "slot":
+            return lambda: Slot(line, message["index"], host).serve()
+        return lambda: _mother(line, settings["preload"], host)
+
+    _fork_on_demand(channel, order, host)
+
+
+def _fork_on_demand(
+    channel: socket.socket, order: Callable[[wire.Message, socket.socket], Callable[[], NoReturn]], host: Host
+) -> NoReturn:
+    """Fork a process for each message, which brings the socket that the new process is to serve."""
+    while (received := wire.receive(channel)) is not None:
+        message, (descriptor,) = received
+
+        def child(message: wire.Message = message, descriptor: int = descriptor) -> NoReturn:
+            channel.close()
+            order(message, socket.socket(fileno=descriptor))()
+
+        pid = namespaces.fork(child)
+        os.close(descriptor)
+        del pid
+    os._exit(0)
+
+
+def _mother(channel: socket.socket, preload: list[str], host: Host) -> NoReturn:
+    warm_up(preload, host.proc)
+    signal.signal(signal.SIGCHLD, signal.SIG_IGN)
+    wire.send(channel, {"ready": "mother"})
+
+    def order(message: wire.Message, line: socket.socket) -> Callable[[], NoReturn]:
+        signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+        return lambda: _zygote(line, message["index"], host)
+
+    _fork_on_demand(channel, order, host)
+
+
+def _zygote(line: socket.socket, index: int, host: Host) -> NoReturn:
+    """Fork a program into the jail that comes with each message; say when it is there and when it ends."""
+    host.enter_group(index)
+    forker = namespaces.Forker(host.proc)
+    poll = select.poll()
+    poll.register(line, select.POLLIN)
+    children: dict[int, tuple[int, str]] = {}
+    while True:
+        for descriptor, _ in poll.poll():
+            if descriptor == line.fileno():
+                if (received := wire.receive(line)) is None:
+                    os._exit(0)
+                message, descriptors = received
+                pid = start(forker, message, descriptors)
+                pidfd = os.pidfd_open(pid)
+                children[pidfd] = (pid, message["id"])
+                poll.register(pidfd, select.POLLIN)
+                wire.send(line, {"started": message["id"], "pid": pid})
+            else:
+                pid, name = children.pop(descriptor)
+                poll.unregister(descriptor)
+                os.close(descriptor)
+                _, status, usage = os.wait4(pid, 0)
+                exited = {"exited": name, "status": status, "cpu": usage.ru_utime + usage.ru_stime}
+                wire.send(line, exited | {"rss": usage.ru_maxrss * 1024})
+
+
+def warm_up(preload: list[str], proc: int) -> None:
+    """Import the libraries, exercise what the first call of each makes slow, and settle the memory for forking."""
+    for name in preload:
+        importlib.import_module(name)
+    if "sympy" in preload:
+        exercise_sympy()
+    gc.collect()
+    gc.freeze()
+    _use_huge_pages(proc)
+
+
+def _use_huge_pages(proc: int) -> None:
+    """Collapse the heap onto huge pages: a fork then copies one entry for 2 MiB instead of 512."""
+    huge = 1 << 21
+    with os.fdopen(os.open("self/maps", os.O_RDONLY, dir_fd=proc)) as maps:
+        lines = maps.read().splitlines()
+    for line in lines:
+        if found := re.match(r"([0-9a-f]+)-([0-9a-f]+) rw-p \S+ \S+ 0 *(\[heap\])?$", line):
+            first, last = -(-int(found[1], 16) // huge) * huge, int(found[2], 16) // huge * huge
+            for start_ in range(first, last, huge):
+                linux.collapse_to_huge_pages(start_, huge)
+
+
+def main() -> NoReturn:
+    descriptor, settings = int(sys.argv[1]), json.loads(sys.argv[2])
+    channel = socket.socket(fileno=descriptor)
+    try:
+        code = launch(channel, settings)
+    except OSError as error:
+        wire.send(channel, {"failed": str(error)})
+        code = 1
+    os._exit(code)
