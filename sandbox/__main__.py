@@ -1,4 +1,4 @@
-"""`python -m sandbox serve | run | doctor`: the server, one program, and what this machine offers."""
+"""`python -m sandbox serve | run | doctor | up | down | ps`: the server, one program, this machine, containers."""
 
 from __future__ import annotations
 
@@ -16,6 +16,10 @@ from sandbox.types import Limits
 
 def main(argv: list[str]) -> int:
     """Run the command in `argv`; return its exit code."""
+    if argv and argv[0] in ("up", "down", "ps"):
+        from sandbox.container import main as containers
+
+        return containers(argv)
     arguments = _parser().parse_args(argv)
     if arguments.command == "serve":
         serve(_server_config(arguments))
@@ -68,6 +72,7 @@ def _server_config(arguments: argparse.Namespace) -> ServerConfig:
     return ServerConfig(
         host=arguments.host,
         port=arguments.port,
+        uds=arguments.uds,
         workers=arguments.workers,
         max_queue=arguments.max_queue,
         max_sessions=arguments.max_sessions,
@@ -105,6 +110,7 @@ def _parser() -> argparse.ArgumentParser:
     command = commands.add_parser("serve", parents=[isolation], help="answer over HTTP")
     command.add_argument("--host", default=default.host, help="address to listen on; beyond loopback needs a token")
     command.add_argument("--port", type=int, default=default.port, help="0: any free one")
+    command.add_argument("--uds", metavar="PATH", help="listen on a unix socket instead of a port; needs no token")
     command.add_argument("--workers", type=int, help="programs at a time (default: one a core)")
     command.add_argument("--max-queue", type=int, default=default.max_queue, help="programs that may wait")
     command.add_argument("--max-sessions", type=int, default=default.max_sessions, help="live sessions")
@@ -125,6 +131,8 @@ def _parser() -> argparse.ArgumentParser:
     command.add_argument("--seed", type=int, default=0)
 
     commands.add_parser("doctor", help="what this machine offers, and what is missing")
+    for name, purpose in (("up", "start"), ("down", "remove"), ("ps", "list")):
+        commands.add_parser(name, help=f"{purpose} sandbox containers", add_help=False)
     return parser
 
 

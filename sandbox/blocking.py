@@ -12,7 +12,7 @@ import os
 import threading
 import weakref
 from collections import deque
-from collections.abc import Coroutine, Iterable, Iterator
+from collections.abc import Coroutine, Iterable, Iterator, Sequence
 from typing import Any, Self, TypeVar, Unpack
 
 from sandbox.client import AHEAD, DEFAULT_LIMITS, AsyncSandbox, AsyncSession, EngineOptions, RunOptions, as_request
@@ -64,9 +64,13 @@ class _Loop:
 class Sandbox:
     """Runs programs, here (`Sandbox()`) or on a server (`Sandbox("http://host:8000", token=…)`).
 
-    An embedded engine starts at once, so that a machine without isolation is reported here. `patience_seconds` is how
-    long a server that is full or cannot be reached is asked again before `Overloaded` or `SandboxUnavailable` is
-    raised; a retried program or cell is run once. The other options are those of an embedded engine.
+    `url` is None for an engine in this process, an http, https or unix:///path/to.sock address of a server, several
+    of them for replicas, or docker:// for a container of its own. An embedded engine starts at once, so that a machine
+    without isolation is reported here.
+
+    `patience_seconds` is how long a server that is full or cannot be reached is asked again before `Overloaded` or
+    `SandboxUnavailable` is raised; a retried program or cell is run once. The other options are those of an embedded
+    engine.
 
     Raises:
         SandboxUnavailable: this machine offers no isolation.
@@ -75,7 +79,7 @@ class Sandbox:
 
     def __init__(
         self,
-        url: str | None = None,
+        url: str | Sequence[str] | None = None,
         *,
         token: str | None = None,
         patience_seconds: float = 60.0,

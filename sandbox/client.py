@@ -18,7 +18,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterable, AsyncIterator, Iterable, Mapping
+from collections.abc import AsyncIterable, AsyncIterator, Iterable, Mapping, Sequence
 from types import TracebackType
 from typing import TYPE_CHECKING, Literal, Protocol, Self, TypedDict, Unpack
 
@@ -72,7 +72,9 @@ class Door(Protocol):
     async def close_session(self, session_id: str) -> None: ...
 
 
-def open_door(url: str | None, token: str | None, patience_seconds: float, options: EngineOptions) -> Door:
+def open_door(
+    url: str | Sequence[str] | None, token: str | None, patience_seconds: float, options: EngineOptions
+) -> Door:
     """The door for these arguments, not started.
 
     Raises:
@@ -89,6 +91,14 @@ def open_door(url: str | None, token: str | None, patience_seconds: float, optio
     if options:
         names = ", ".join(options)
         raise InputError(f"{names}: set by the server at {url}, not by its clients; leave out these or the url")
+    if not isinstance(url, str):
+        from sandbox.replicas import Replicas
+
+        return Replicas(url, token=token, patience_seconds=patience_seconds)
+    if url.startswith("docker://"):
+        from sandbox.container import Container
+
+        return Container(url, patience_seconds=patience_seconds)
     from sandbox.remote import Remote
 
     return Remote(url, token=token, patience_seconds=patience_seconds)
@@ -106,16 +116,20 @@ def as_request(program: ExecRequest | str) -> ExecRequest:
 
 
 class AsyncSandbox:
-    """Runs programs, here or on the server at `url`.
+    """Runs programs, here or on a server.
 
-    It starts at `async with` or with the first verb. `patience_seconds` is how long a server that is full or cannot be
-    reached is asked again before `Overloaded` or `SandboxUnavailable` is raised; a retried program or cell is run once.
-    The other options are those of an embedded engine.
+    `url` is None for an engine in this process, an http, https or unix:///path/to.sock address of a server, several
+    of them for replicas, or docker:// for a container of its own.
+    It starts at `async with` or with the first verb.
+
+    `patience_seconds` is how long a server that is full or cannot be reached is asked again before `Overloaded` or
+    `SandboxUnavailable` is raised; a retried program or cell is run once. The other options are those of an embedded
+    engine.
     """
 
     def __init__(
         self,
-        url: str | None = None,
+        url: str | Sequence[str] | None = None,
         *,
         token: str | None = None,
         patience_seconds: float = 60.0,

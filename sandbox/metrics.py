@@ -86,8 +86,8 @@ class _EngineCollector(Collector):
         status = self._status()
         yield GaugeMetricFamily("sandbox_workers", "Slots", value=status.workers)
         yield GaugeMetricFamily("sandbox_busy", "Slots that run a program", value=status.busy)
-        yield GaugeMetricFamily("sandbox_queued", "Programs that wait for a slot", value=status.queued)
-        yield GaugeMetricFamily("sandbox_sessions", "Live sessions", value=status.sessions)
+        yield GaugeMetricFamily("sandbox_queue_length", "Programs that wait for a slot", value=status.queued)
+        yield GaugeMetricFamily("sandbox_sessions", "Live sessions", value=status.live_sessions)
         yield CounterMetricFamily(
             "sandbox_zygote_restarts", "Zygotes that died and were replaced", value=status.zygote_restarts
         )

@@ -61,30 +61,39 @@ class Remote:
     """The engine's verbs, answered by the server at `url`.
 
     Raises:
-        InputError: `url` is not an http or https address.
+        InputError: `url` is not an http, https or unix address.
     """
 
     def __init__(self, url: str, *, token: str | None = None, patience_seconds: float = 60.0) -> None:
         parts = urlsplit(url)
-        if parts.scheme not in ("http", "https") or not parts.hostname:
-            raise InputError(f"{url!r} is not the address of a sandbox server; expected one like http://127.0.0.1:8000")
+        self._socket_path = parts.path if parts.scheme == "unix" and not parts.netloc else None
+        if not self._socket_path and (parts.scheme not in ("http", "https") or not parts.hostname):
+            raise InputError(
+                f"{url!r} is not the address of a sandbox server; expected one like http://127.0.0.1:8000 or "
+                "unix:///run/sandbox.sock"
+            )
         self._url = url.rstrip("/")
         self._patience_seconds = patience_seconds
         self._headers = {"content-type": "application/json"}
         if token is not None:
             self._headers["authorization"] = f"Bearer {token}"
-        self._loopback = _is_loopback(parts.hostname)
+        self._loopback = self._socket_path is not None or _is_loopback(parts.hostname or "")
         self._http: httpx.AsyncClient | None = None
         self._bulk: deque[_Item] = deque()
         self._bulk_out = 0
         self._batches: set[asyncio.Task[None]] = set()
 
     async def start(self) -> None:
+        # The caller bounds what is asked at once; a limit here would only hide a queue from the server.
+        limits = httpx.Limits(max_connections=None, max_keepalive_connections=256, keepalive_expiry=30.0)
+        transport = None
+        if self._socket_path is not None:
+            transport = httpx.AsyncHTTPTransport(uds=self._socket_path, limits=limits)
         self._http = httpx.AsyncClient(
-            base_url=self._url,
+            base_url=self._url if self._socket_path is None else "http://localhost",
             headers=self._headers,
-            # The caller bounds what is asked at once; a limit here would only hide a queue from the server.
-            limits=httpx.Limits(max_connections=None, max_keepalive_connections=256, keepalive_expiry=30.0),
+            limits=limits,
+            transport=transport,
             trust_env=not self._loopback,  # a proxy of the environment cannot reach this machine's loopback
         )
 

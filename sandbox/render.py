@@ -76,11 +76,10 @@ def _notebook(result: ExecResult, limit: int) -> str:
     if result.state_lost:
         ending += "\nThe session has ended; its variables are gone."
     streams = [part.rstrip("\n") for part in (result.stdout, result.stderr) if part.strip()]
-    missing = result.truncated.stdout + result.truncated.stderr + result.truncated.value
     # The ending tells what happened: long streams are cut to make room for it, not the other way round.
-    ending = _cut(ending.strip("\n"), max(2, limit // 2) if streams else limit, 0 if streams else missing)
-    room = max(2, limit - len(ending) - 1)
-    return "\n".join(part for part in (_cut("\n".join(streams), room, missing), ending) if part)
+    ending = _cut(ending.strip("\n"), max(2, limit // 2) if streams else limit, result.truncated.value)
+    printed = _cut("\n".join(streams), max(2, limit - len(ending)), result.truncated.stdout + result.truncated.stderr)
+    return "\n".join(part for part in (printed, ending) if part)
 
 
 def _deepseekmath(result: ExecResult, limit: int) -> str:
@@ -104,8 +103,9 @@ def _last_line(result: ExecResult) -> str:
         return f"Killed: {_signal_name(result.signal)}"
     if result.error is None:
         return f"SystemExit: {result.exit_code}"
-    first = result.error.message.strip().split("\n")[-1]
-    return f"{result.error.type}: {first}" if first else result.error.type
+    if traceback := result.error.traceback.rstrip():
+        return traceback.split("\n")[-1]
+    return f"{result.error.type}: {result.error.message}".rstrip(": ")
 
 
 def _signal_name(number: int | None) -> str:
@@ -118,17 +118,19 @@ def _signal_name(number: int | None) -> str:
 def _cut(text: str, limit: int, missing_bytes: int) -> str:
     """`text`, its middle replaced by the count of what is missing if it is longer than `limit`.
 
-    `missing_bytes` were left out of it by the sandbox already; they are counted with the characters cut here.
+    Where the sandbox itself left out `missing_bytes`, its own mark stands in the middle of `text`: it is cut out with
+    the rest, and its bytes are counted with them.
     """
-    if len(text) <= limit and not missing_bytes:
+    if len(text) <= limit:
         return text
-    left_out = max(0, len(text) - limit)
-    unit = "characters" if not missing_bytes else "bytes"
-    return _halves(text, limit, f"\n... [{left_out + missing_bytes} {unit} left out] ...\n", always=True)
+    head, tail = text[: limit - limit // 2], text[len(text) - limit // 2 :]
+    if not missing_bytes:
+        return f"{head}\n... {len(text) - limit} characters left out ...\n{tail}"
+    cut = len(text[len(head) : len(text) - len(tail)].encode(errors="replace"))
+    return f"{head}\n... about {cut + missing_bytes} bytes left out ...\n{tail}"
 
 
-def _halves(text: str, limit: int, mark: str, always: bool = False) -> str:
-    if len(text) <= limit and not always:
+def _halves(text: str, limit: int, mark: str) -> str:
+    if len(text) <= limit:
         return text
-    keep = min(limit, len(text))
-    return text[: keep - keep // 2] + mark + text[len(text) - keep // 2 :]
+    return text[: limit - limit // 2] + mark + text[len(text) - limit // 2 :]

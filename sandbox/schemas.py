@@ -252,11 +252,11 @@ class BatchLine(BaseModel):
 class ReadyAnswer(BaseModel):
     """What the server offers now."""
 
-    ready: bool = Field(description="Programs are accepted.")
+    ready: bool = Field(description="Programs are accepted; false while the server drains.")
     isolation: str = Field(description="The isolation in force: jail, pod, none.", examples=["jail"])
-    workers: int = Field(description="Slots, count.", examples=[2])
+    slots: int = Field(description="Programs that run at a time, count.", examples=[2])
     busy: int = Field(description="Slots that run a program, count.", examples=[0])
-    queued: int = Field(description="Programs that wait for a slot, count.", examples=[0])
+    queue_length: int = Field(description="Programs that wait for a slot, count.", examples=[0])
     sessions: int = Field(description="Live sessions, count.", examples=[0])
 
 

@@ -64,6 +64,7 @@ def build_app(door: Embedded, *, token: str | None = None, max_body_bytes: int =
         'A failure of the sandbox is an error answer, {"error": {"type", "message"}}; it is never a result.',
         responses=_described(_FAILURES),
     )
+    app.state.draining = False  # set by whoever ends the server
     metrics = Metrics(door.status)
     _add_error_answers(app)
     _add_programs(app, door, metrics)
@@ -152,19 +153,20 @@ def _add_operations(app: FastAPI, door: Embedded, metrics: Metrics) -> None:
         """The server's process answers. Needs no token."""
         return {"status": "ok"}
 
-    @app.get("/readyz", response_model=ReadyAnswer, tags=["operations"])
+    @app.get("/readyz", response_model=ReadyAnswer, responses={503: {"model": ReadyAnswer}}, tags=["operations"])
     async def readyz() -> Response:
         """Whether programs are accepted, in which isolation, and how many slots there are. Needs no token."""
         status = door.status()
+        ready = not app.state.draining
         body = {
-            "ready": True,
+            "ready": ready,
             "isolation": status.isolation,
-            "workers": status.workers,
+            "slots": status.workers,
             "busy": status.busy,
-            "queued": status.queued,
-            "sessions": status.sessions,
+            "queue_length": status.queued,
+            "sessions": status.live_sessions,
         }
-        return _json(body)
+        return _json(body, status=200 if ready else 503)
 
     @app.get("/metrics", tags=["operations"], response_class=Response, responses={200: {"content": {"text/plain": {}}}})
     async def prometheus() -> Response:

@@ -16,7 +16,7 @@ class FakeStatus:
     workers: int = 2
     busy: int = 0
     queued: int = 0
-    sessions: int = 0
+    live_sessions: int = 0
     zygote_restarts: int = 0
 
 
@@ -45,7 +45,7 @@ class FakeEngine:
         self.closed = True
 
     def status(self) -> FakeStatus:
-        return FakeStatus(busy=self.running, sessions=len(self.cells))
+        return FakeStatus(busy=self.running, live_sessions=len(self.cells))
 
     async def run(self, request: ExecRequest) -> ExecResult:
         if self.failures:
