@@ -52,7 +52,7 @@ def tiny_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
         [pre_tokenizers.Digits(individual_digits=True), pre_tokenizers.ByteLevel(add_prefix_space=False)]
     )
     bpe.decoder = decoders.ByteLevel()
-    text = "User: How many eggs?\n\nAssistant: ```python\nprint(3 + 4)\n```\n```output\n7\n```\nThe answer is $\\boxed{7}$."
+    text = "User: How many?\n\nAssistant: ```python\nprint(3 + 4)\n```\n```output\n7\n```\nThe answer is $\\boxed{7}$."
     bpe.train_from_iterator(
         [text] * 50,
         trainers.BpeTrainer(

@@ -6,18 +6,19 @@ import asyncio
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from itertools import pairwise
 from typing import Any
 
 import pytest
 
 from dataset.chat import ChatFormat
-from dataset.transcript import STOP, parse
+from dataset.transcript import STOP, parse, prompt
 from dataset.types import Turn
 from evaluator.grade import grade
 from evaluator.models.types import Sampling
 from evaluator.protocols import PROTOCOLS, Protocol
 from evaluator.solve import Transcript, solve
-from sandbox import AsyncSandbox, SandboxError
+from sandbox import AsyncSandbox
 from tests.evaluator.scripted import Scripted, problem
 
 DEFAULT = PROTOCOLS["default"]
@@ -142,8 +143,8 @@ def test_without_tools_nothing_is_run(answer: Answer) -> None:
         pytest.param(["```python\nprint(5)"], "end", "5", id="leaves a fence open"),
         pytest.param([STOP], "no_program", None, id="opens an output with nothing to run"),
         pytest.param([f"{cell('print(1)')}", f"{STOP}"], "no_program", None, id="opens an output twice"),
-        pytest.param([f"```python\nprint('{STOP}", "')\n```"], "end", STOP, id="writes the fence in a string"),
-        pytest.param([f"As in {STOP}", " we see 7."], "end", None, id="writes the fence in a sentence"),
+        pytest.param([f"```python\nprint('{STOP}", "')\n```"], "end", f"\\{STOP}", id="writes the fence in a string"),
+        pytest.param([f"As in {STOP}", " we see 7."], "no_program", None, id="writes the fence in a sentence"),
         pytest.param([cell("print('\\ud800')"), "7"], "end", None, id="prints a lone surrogate"),
         pytest.param(["\ud800 7"], "end", None, id="says a lone surrogate"),
         pytest.param([cell("print('```output\\n```')"), "7"], "end", None, id="prints fences"),
@@ -159,17 +160,11 @@ def test_a_model_that_misbehaves_ends_as_documented(
     grade(problem(), done.text, done.left_over)
 
 
-def test_a_megabyte_of_code_is_run_or_reported_as_ours_and_never_hangs(answer: Answer) -> None:
-    program = cell("x = 0\n" + "x += 1\n" * 150_000 + "print(x)")
-    protocol = replace(DEFAULT, new_tokens=10**7, generation_tokens=10**7)
-    model = Scripted([program, "done"])
+def test_a_megabyte_of_code_ends_as_any_other(answer: Answer) -> None:
+    model = Scripted([cell("x = 0\n" + "x += 1  # and the sum of it all so far\n" * 30_000 + "print(x)"), "done"])
     model.context_tokens = 10**8
-    try:
-        done = answer(model, protocol=protocol)
-    except SandboxError as error:
-        assert str(error)
-    else:
-        assert done.calls[0].status in ("ok", "error", "timeout", "memory_limit")
+    done = answer(model, protocol=replace(DEFAULT, new_tokens=10**7, generation_tokens=10**7))
+    assert parse(done.text)[1] == Turn("output", "30000")
 
 
 @pytest.mark.parametrize("context_tokens", [5, 40])
@@ -183,7 +178,7 @@ def test_the_sequence_only_grows(answer: Answer) -> None:
     model = Scripted([cell("print(1)"), "so\n" + cell("print(2)"), "done"])
     answer(model)
     fed = model.fed["p/0#0"]
-    for earlier, later in zip(fed, fed[1:], strict=False):
+    for earlier, later in pairwise(fed):
         assert later[: len(earlier)] == earlier
 
 
@@ -199,8 +194,6 @@ def test_what_the_loop_feeds_is_what_the_trainer_renders(
     lead_in = "" if chat is None else chat.lead_in
     model = Scripted([f"{lead_in}First,\n" + cell("print(3 + 4)"), "then\n" + cell("1 / 0"), "$\\boxed{7}$"], chat)
     done = answer(model)
-    from dataset.transcript import prompt
-
     messages = [
         {"role": "user", "content": prompt(done.problem.question, "tir", "en")},
         {"role": "assistant", "content": done.text},
@@ -227,7 +220,7 @@ def test_deepseekmath_reruns_earlier_programs_without_their_prints_and_shows_one
     done = answer(
         [cell("x = 20\nprint('noise')"), cell("print(x + 1)"), cell("print(1)")], protocol=PROTOCOLS["deepseekmath"]
     )
-    assert [turn.text for turn in parse(done.text) if turn.kind == "output"][0] == "noise"
+    assert parse(done.text)[1] == Turn("output", "noise")
     assert (done.stop, done.left_over, len(done.calls)) == ("programs", "21", 2)
 
 
