@@ -42,7 +42,7 @@ def _decide(reference: str, predicted: str | None, question: str | None) -> Deci
         return Decided(True, "same text")
     if max(len(reference), len(predicted)) > MAX_CHARACTERS:
         return _long(reference, predicted)
-    one, other = clean(reference), phrases.without_lead(clean(predicted))
+    one, other = clean(reference), _value_of_target(phrases.without_lead(clean(predicted)), reference, question)
     if _squeezed(one) == _squeezed(other):
         return Decided(True, "same text")
     for rule in TEXT_RULES:
@@ -73,6 +73,14 @@ def _read(text: str, question: str | None, parted: bool) -> Node:
     return Num(value) if value is not None else read(text, question, commas_part=parted)
 
 
+def _value_of_target(predicted: str, reference: str, question: str | None) -> str:
+    """-1 of "z^3 = -1" where z^3 is what was asked for."""
+    name, sign, value = re.sub(r"\\approx", "=", predicted).partition("=")
+    if not sign or "=" in reference or re.sub(r"\s", "", name) not in map(clean, asked.targets(question)):
+        return predicted
+    return value.strip()
+
+
 def _squeezed(text: str) -> str:
     """`text` without white space that parts nothing."""
     return re.sub(r"(?<![A-Za-z0-9])\s+|\s+(?![A-Za-z0-9])", "", text)
@@ -90,11 +98,10 @@ def _long(reference: str, predicted: str) -> Decided:
 
 
 def _clock(reference: str, predicted: str, question: str | None) -> Decided | None:
-    ours = phrases.clock(reference)
-    if ours is None or not ours[2]:
+    ours, theirs = phrases.clock(reference), phrases.clock(predicted)
+    if not (ours is not None and ours[2]) and not (theirs is not None and theirs[2]):
         return None
-    theirs = phrases.clock(predicted)
-    if theirs is None:
+    if ours is None or theirs is None:
         return Decided(False, "clock time")
     if ours[1] and theirs[1]:
         return Decided(ours[0] == theirs[0], "clock time")
@@ -113,14 +120,25 @@ def _date(reference: str, predicted: str, question: str | None) -> Decided | Non
 
 def _choice(reference: str, predicted: str, question: str | None) -> Decided | None:
     ours = phrases.choice(reference)
-    if ours is not None:
-        theirs = phrases.choice(predicted)
-        return None if theirs is None else Decided(ours == theirs, "choice")
+    theirs = phrases.choice(predicted)
+    if ours is not None and theirs is not None:
+        return Decided(ours == theirs, "choice")
+    if (ours is None) != (theirs is None) and (letters := asked.options(question)):
+        return _option(reference, predicted, letters, ours or theirs or "")
     several = phrases.several_choices(reference)
     if several is not None and not asked.ordered(question):
         theirs_several = phrases.several_choices(predicted)
         return None if theirs_several is None else Decided(several == theirs_several, "choice")
     return None
+
+
+def _option(reference: str, predicted: str, letters: dict[str, str], letter: str) -> Decided | None:
+    """A choice by its letter on one side and by what it says on the other."""
+    said = predicted if phrases.choice(reference) is not None else reference
+    if letter not in letters:
+        return None
+    fitting = [name for name, content in letters.items() if _trees(clean(content), said, None).correct]
+    return Decided(fitting == [letter], "choice") if fitting else None
 
 
 def _words(reference: str, predicted: str, question: str | None) -> Decided | None:

@@ -19,7 +19,7 @@ from pathlib import Path
 
 from dataset.grading.tree import Node
 
-SECONDS = 1.5  # for one question; an ordinary one takes under a millisecond
+SECONDS = 1.0  # for one question; an ordinary one takes under a millisecond
 MEMORY_BYTES = 1 << 30
 _ROOT = Path(__file__).parents[2]
 
@@ -94,21 +94,22 @@ os.register_at_fork(after_in_child=_forget)
 
 def agree(one: Node, other: Node, seconds: float = SECONDS) -> bool | None:
     """`numeric.agree` with a limit: None also where time or memory ran out."""
+    question = pickle.dumps((one, other))
     with _lock:
         process = _idle.pop() if _idle else None
     if process is None:
         process = _Process()
-    answer = process.ask(pickle.dumps((one, other)), seconds)
-    if answer is None:
-        process.kill()
-        return None
-    with _lock:
-        if len(_idle) < MAX_IDLE:
-            _idle.append(process)
-            process = None
-    if process is not None:
-        process.kill()
-    return {b"True\n": True, b"False\n": False}.get(answer)
+    keep = False
+    try:
+        answer = process.ask(question, seconds)
+        with _lock:
+            keep = answer is not None and len(_idle) < MAX_IDLE
+            if keep:
+                _idle.append(process)
+    finally:
+        if not keep:
+            process.kill()
+    return {b"True\n": True, b"False\n": False}.get(answer or b"")
 
 
 def close() -> None:

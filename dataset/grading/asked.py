@@ -23,9 +23,10 @@ _ROUNDED = re.compile(
     re.IGNORECASE,
 )
 _FACTORED = re.compile(r"\bfactor(?:ed|ize|ise)?\b(?! of| in|s)|因式分解|分解因式", re.IGNORECASE)
+_PRIMITIVE = re.compile(r"\\gcd|greatest common (?:divisor|factor) of|relatively prime")
 _ORDERED = re.compile(r"\border\b|排列|顺序", re.IGNORECASE)
 _BASES = dict(zip(
-    ["two", "three", "four", "five", "six", "seven", "eight", "nine", "ten", "eleven", "twelve", "thirteen", "fourteen", "fifteen", "sixteen"],
+    str.split("two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen sixteen"),
     range(2, 17), strict=True,
 ))  # fmt: skip
 _BASE = re.compile(r"base[- $]*(\d+|[a-z]+)|(\d+|[二三四五六七八九十]) ?进制", re.IGNORECASE)
@@ -33,6 +34,16 @@ _HOW_MANY = re.compile(
     r"(?:how many|number of|how much|in|express\w* \w+ \w+ in)\s+(square |cubic )?([a-z]+)", re.IGNORECASE
 )
 _HOW_MANY_ZH = re.compile(r"(?:多少|几)个?([^\d\s，。？?,.、：]{1,5})")
+
+
+_TARGET = re.compile(
+    r"(?:find|compute|evaluate|determine|calculate|simplify|what is|value of|求)[^$\\.]{0,40}?"
+    r"(?:\$([^$]+)\$|\\\[(.+?)\\\]|\\\((.+?)\\\))",
+    re.IGNORECASE | re.DOTALL,
+)
+_OPTION = re.compile(
+    r"(?<![A-Za-z])\(?([A-J])\s*[).:：、]\s*(.+?)(?=[\s,;]*(?<![A-Za-z])\(?[A-J]\s*[).:：、]|\n|$)", re.DOTALL
+)
 
 
 def percent(question: str | None) -> bool:
@@ -62,6 +73,11 @@ def factored(question: str | None) -> bool:
     return question is not None and _FACTORED.search(question) is not None
 
 
+def primitive(question: str | None) -> bool:
+    """Whether coefficients without a common factor are asked for, so that a multiple of an equation is no answer."""
+    return question is not None and _PRIMITIVE.search(question) is not None
+
+
 def ordered(question: str | None) -> bool:
     return question is not None and _ORDERED.search(question) is not None
 
@@ -80,6 +96,22 @@ def bases(question: str | None) -> frozenset[int]:
         elif word in "二三四五六七八九十":
             found.add("二三四五六七八九十".index(word) + 2)
     return frozenset(found)
+
+
+def targets(question: str | None) -> list[str]:
+    """The formulas whose value is asked for: of "Find $z^3$" z^3; without white space."""
+    if question is None:
+        return []
+    found = [next(filter(None, match.groups())) for match in _TARGET.finditer(question)]
+    return [re.sub(r"\\displaystyle|\s", "", formula).strip(".,") for formula in found]
+
+
+def options(question: str | None) -> dict[str, str]:
+    """What each letter stands for in a question with choices; empty for any other."""
+    if question is None:
+        return {}
+    found = {match[1]: match[2].strip(" ,;.$") for match in _OPTION.finditer(question)}
+    return found if {"A", "B"} <= found.keys() else {}
 
 
 def unit_words(question: str | None) -> list[str]:

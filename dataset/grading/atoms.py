@@ -18,71 +18,21 @@ _ENCLOSED = {"lfloor": ("rfloor", "floor"), "lceil": ("rceil", "ceil")}
 _FRACTIONS = frozenset({"frac", "dfrac", "tfrac", "cfrac"})
 _BINOMIALS = frozenset({"binom", "dbinom", "tbinom"})
 _LABELS = frozenset(
-    [
-        "angle",
-        "measuredangle",
-        "triangle",
-        "overline",
-        "overrightarrow",
-        "overleftrightarrow",
-        "widehat",
-        "hat",
-        "bar",
-        "vec",
-        "widetilde",
-        "tilde",
-        "arc",
-        "underline",
-        "square",
-        "odot",
-        "parallel",
-        "perp",
-    ]
+    str.split(
+        "angle measuredangle triangle overline overrightarrow overleftrightarrow widehat hat bar vec "
+        "widetilde tilde arc underline square odot parallel perp"
+    )
 )
 _IGNORED = frozenset({"hline", "mathstrut", "!", "boxed", "fbox", "mathop", "mathbin", "mathrel", "ensuremath", "math"})
 _GREEK = frozenset(
-    [
-        "alpha",
-        "beta",
-        "gamma",
-        "delta",
-        "epsilon",
-        "varepsilon",
-        "zeta",
-        "eta",
-        "theta",
-        "vartheta",
-        "iota",
-        "kappa",
-        "lambda",
-        "mu",
-        "nu",
-        "xi",
-        "rho",
-        "sigma",
-        "tau",
-        "upsilon",
-        "phi",
-        "varphi",
-        "chi",
-        "psi",
-        "omega",
-        "Gamma",
-        "Delta",
-        "Theta",
-        "Lambda",
-        "Xi",
-        "Sigma",
-        "Phi",
-        "Psi",
-        "Omega",
-        "ell",
-        "hbar",
-    ]
+    str.split(
+        "alpha beta gamma delta epsilon varepsilon zeta eta theta vartheta iota kappa lambda mu nu xi rho "
+        "sigma tau upsilon phi varphi chi psi omega Gamma Delta Theta Lambda Xi Sigma Phi Psi Omega ell hbar"
+    )
 )
 _FUNCTION_LETTERS = frozenset("fghFGHPp")
 _NUMBER_WORDS = dict(zip(
-    ["two", "three", "four", "five", "six", "seven", "eight", "nine", "ten", "eleven", "twelve", "thirteen", "fourteen", "fifteen", "sixteen"], range(2, 17),
+    str.split("two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen sixteen"), range(2, 17),
     strict=True,
 ))  # fmt: skip
 
@@ -129,9 +79,10 @@ class AtomReader:
         self.position += 1
         return token
 
-    def after(self, starts: str) -> bool:
-        """Whether the token after the next one is one of `starts`."""
-        return self.position + 1 < len(self.tokens) and self.tokens[self.position + 1].text in tuple(starts)
+    def after(self, texts: tuple[str, ...], distance: int = 1) -> bool:
+        """Whether the token `distance` after the next one is one of `texts`."""
+        at = self.position + distance
+        return at < len(self.tokens) and self.tokens[at].text in texts
 
     def deeper(self) -> None:
         self.depth += 1
@@ -152,7 +103,7 @@ class AtomReader:
         """Whether the next token can stand beside the last one as a factor."""
         token = self.next
         if token.kind in ("letter", "name"):
-            return not (token.text in "Uu" and self.after("(["))
+            return not (token.text in "Uu" and self.after(("(", "[")))
         if token.kind == "number":
             return self.position > 0 and not (self.tokens[self.position - 1].kind == "number")
         if token.kind == "sign":
@@ -199,7 +150,7 @@ class AtomReader:
         return True
 
     def postfix(self, node: Node) -> Node:
-        while True:
+        for _ in range(MAX_DEPTH):
             token = self.next
             if token.text == "!" and token.kind == "sign":
                 self.take()
@@ -219,6 +170,7 @@ class AtomReader:
                 node = Sym(f"{name}_{text_of(self.argument())}")
             else:
                 return node
+        raise Unreadable(f"more than {MAX_DEPTH} signs after one number")
 
     def argument(self, *, signed: bool = False) -> Node:
         """A braced group, or the one digit, letter or command that LaTeX takes without braces."""
@@ -349,7 +301,9 @@ class AtomReader:
             return Sym("i")
         if token.text in ("e", "E"):
             return Sym("e")
-        if token.text in _FUNCTION_LETTERS and self.next.text == "(" and not self.next.spaced:
+        # f(3) is a function's value, x(x + 1) a product; y(t) is a function's where it is what is being given.
+        named = token.text in _FUNCTION_LETTERS or (self.after((")",), 2) and self.after(("=",), 3))
+        if named and self.next.text == "(" and not self.next.spaced:
             self.take()
             inner = self.many(frozenset(")"))
             self.expect(")")

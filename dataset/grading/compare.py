@@ -349,6 +349,9 @@ def _quantity(reference: Node, predicted: Node, question: str | None) -> Decided
         return None
     value = reference.value if isinstance(reference, Qty) else reference
     other = predicted.value if isinstance(predicted, Qty) else predicted
+    residues = [node.unit for node in (reference, predicted) if isinstance(node, Qty) and node.unit.startswith("mod ")]
+    if len(set(residues)) > 1:
+        return Decided(False, "residue")
     ours = units.scale(reference.unit) if isinstance(reference, Qty) else _asked_unit(predicted, question)
     theirs = units.scale(predicted.unit) if isinstance(predicted, Qty) else None
     if "deg" in (getattr(reference, "unit", ""), getattr(predicted, "unit", "")) and (ours is None or theirs is None):
@@ -400,11 +403,11 @@ def _equation(reference: Node, predicted: Node, question: str | None) -> Decided
         return _all("equation", [compare(a, b, question) for a, b in pairs])
     if reference.sides[0] == predicted.sides[0]:
         return Decided(compare(reference.sides[1], predicted.sides[1], question).correct, "equation")
-    return Decided(_proportional(reference, predicted), "equation")
+    return Decided(_proportional(reference, predicted, same_factor=asked.primitive(question)), "equation")
 
 
-def _proportional(one: Rel, other: Rel) -> bool | None:
-    """Whether left minus right is the same in both up to a factor that is no zero."""
+def _proportional(one: Rel, other: Rel, *, same_factor: bool) -> bool | None:
+    """Whether left minus right is the same in both up to a factor; up to the sign with `same_factor`."""
     try:
         forms = [exact.normal(App("add", (rel.sides[0], App("neg", (rel.sides[1],))))) for rel in (one, other)]
     except exact.NoNormalForm:
@@ -413,7 +416,7 @@ def _proportional(one: Rel, other: Rel) -> bool | None:
     if not first or not second or first.keys() != second.keys():
         return False
     factors = {first[monomial] / second[monomial] for monomial in first}
-    return len(factors) == 1
+    return len(factors) == 1 and (not same_factor or abs(factors.pop()) == 1)
 
 
 def _inequality(reference: Node, predicted: Node, question: str | None) -> Decided | None:

@@ -15,8 +15,8 @@ from typing import TypeAlias
 from dataset.grading.tree import App, Node, Num, Qty, Sym
 
 MAX_BITS = 14_000  # about 4,200 digits, within what Python reads and prints
-MAX_TERMS = 200
-MAX_POWER = 64  # of a sum; of a number the bits decide
+MAX_TERMS = 100
+MAX_POWER = 32  # of a sum; of a number the bits decide
 _PRIMES = tuple(n for n in range(2, 1000) if all(n % d for d in range(2, int(n**0.5) + 1)))
 
 Monomial: TypeAlias = tuple[tuple[str, Fraction], ...]  # (letter, "√prime" or opaque part, exponent), sorted

@@ -32,91 +32,19 @@ class Token:
 
 
 FUNCTIONS = frozenset(
-    [
-        "sin",
-        "cos",
-        "tan",
-        "cot",
-        "sec",
-        "csc",
-        "arcsin",
-        "arccos",
-        "arctan",
-        "arccot",
-        "arcsec",
-        "arccsc",
-        "sinh",
-        "cosh",
-        "tanh",
-        "coth",
-        "asin",
-        "acos",
-        "atan",
-        "acot",
-        "asinh",
-        "acosh",
-        "atanh",
-        "log",
-        "ln",
-        "lg",
-        "exp",
-        "sqrt",
-        "cbrt",
-        "root",
-        "abs",
-        "floor",
-        "ceil",
-        "ceiling",
-        "factorial",
-        "binomial",
-        "gcd",
-        "lcm",
-        "max",
-        "min",
-        "conjugate",
-        "re",
-        "im",
-        "det",
-    ]
+    str.split(
+        "sin cos tan cot sec csc arcsin arccos arctan arccot arcsec arccsc sinh cosh tanh coth asin acos atan "
+        "acot asinh acosh atanh log ln lg exp sqrt cbrt root abs floor ceil ceiling factorial binomial gcd "
+        "lcm max min conjugate re im det"
+    )
 )
 # What Python and sympy print around values.
 CONSTRUCTORS = frozenset(
-    [
-        "rational",
-        "fraction",
-        "matrix",
-        "mutabledensematrix",
-        "immutablematrix",
-        "immutabledensematrix",
-        "array",
-        "set",
-        "frozenset",
-        "list",
-        "tuple",
-        "finiteset",
-        "interval",
-        "union",
-        "intersection",
-        "complement",
-        "eq",
-        "float",
-        "int",
-        "integer",
-        "decimal",
-        "mpf",
-        "mpc",
-        "s",
-        "point",
-        "point2d",
-        "point3d",
-        "float64",
-        "float32",
-        "int64",
-        "int32",
-        "dict_values",
-        "dict_keys",
-        "emptyset",
-    ]
+    str.split(
+        "rational fraction matrix mutabledensematrix immutablematrix immutabledensematrix array set frozenset "
+        "list tuple finiteset interval union intersection complement eq float int integer decimal mpf mpc s "
+        "point point2d point3d float64 float32 int64 int32 dict_values dict_keys emptyset"
+    )
 )
 CONSTANTS = {"pi": "pi", "oo": "oo", "inf": "oo", "infty": "oo", "infinity": "oo"}
 _JOINTS = frozenset({"and", "or"})
@@ -288,7 +216,7 @@ def _is_word(run: str, question: str | None, after_value: bool, spaced: bool) ->
         lower in UNITS or singular(lower) in UNITS or lower in MULTIPLIERS or lower in ("of", "per", "sq")
     ):
         return True
-    if run.isupper() and len(run) > 1:
+    if (run.isupper() and len(run) > 1) or lower == "mod":
         return True
     if asked.mentions(question, run) and (spaced or after_value):
         return True

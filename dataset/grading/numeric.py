@@ -175,27 +175,9 @@ _ONE: dict[str, Callable[[Any, Any], Any]] = {
     "conjugate": lambda context, x: context.conj(x),
     **{
         name: (lambda context, x, name=name: getattr(context, name)(x))
-        for name in [
-            "sin",
-            "cos",
-            "tan",
-            "cot",
-            "sec",
-            "csc",
-            "asin",
-            "acos",
-            "atan",
-            "acot",
-            "asec",
-            "acsc",
-            "sinh",
-            "cosh",
-            "tanh",
-            "coth",
-            "asinh",
-            "acosh",
-            "atanh",
-        ]
+        for name in str.split(
+            "sin cos tan cot sec csc asin acos atan acot asec acsc sinh cosh tanh coth asinh acosh atanh"
+        )
     },
 }
 _FUNCTIONS: dict[tuple[str, int], Callable[..., Any]] = {

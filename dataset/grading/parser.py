@@ -19,7 +19,7 @@ import re
 from fractions import Fraction
 
 from dataset.grading import units
-from dataset.grading.atoms import AtomReader
+from dataset.grading.atoms import AtomReader, text_of
 from dataset.grading.lexer import Token, Unreadable, tokens
 from dataset.grading.tree import App, Many, Node, Num, Qty, Rel, Seq, Sym, Words
 
@@ -35,42 +35,11 @@ _TIMES = frozenset({"*", "times", "cdot", "ast", "bullet"})
 _OVER = frozenset({"/", "div"})
 # Words that change what a number says; a phrase that has one is no unit.
 _NO_UNIT = frozenset(
-    [
-        "not",
-        "no",
-        "minus",
-        "plus",
-        "times",
-        "more",
-        "less",
-        "fewer",
-        "over",
-        "than",
-        "negative",
-        "root",
-        "pi",
-        "half",
-        "quarter",
-        "third",
-        "squared",
-        "cubed",
-        "except",
-        "equals",
-        "is",
-        "undefined",
-        "nan",
-        "none",
-        "error",
-        "approximately",
-        "about",
-        "if",
-        "when",
-        "where",
-        "with",
-        "hence",
-        "thus",
-        "therefore",
-    ]
+    str.split(
+        "not no minus plus times more less fewer over than negative root pi half quarter third squared cubed "
+        "except equals is undefined nan none error approximately about if when where with hence thus "
+        "therefore"
+    )
 )
 
 
@@ -164,7 +133,12 @@ class Parser(AtomReader):
             token = self.next
             if token.kind == "command" and token.text in _SETS:
                 op = _SETS[token.text]
-            elif token.kind == "letter" and token.text in "Uu" and isinstance(left, (Seq, App)) and self.after("([{"):
+            elif (
+                token.kind == "letter"
+                and token.text in "Uu"
+                and isinstance(left, (Seq, App))
+                and self.after(("(", "[", "{"))
+            ):
                 op = "union"
             else:
                 return left
@@ -198,14 +172,14 @@ class Parser(AtomReader):
             token = self.next
             if token.text in _TIMES and token.kind in ("sign", "command"):
                 self.take()
-                left = App("mul", (left, self.unary()))
+                left = _times(left, self.unary())
             elif token.text in _OVER and token.kind in ("sign", "command"):
                 self.take()
                 left = App("div", (left, self.unary()))
             elif token.kind in ("word", "sign", "command") and (found := self.with_unit(left)) is not None:
                 return found
             elif self.starts_factor():
-                left = App("mul", (left, self.power()))
+                left = _times(left, self.power())
             else:
                 return left
 
@@ -216,6 +190,8 @@ class Parser(AtomReader):
             return Qty(value, "$")
         if self.next.kind == "sign" and self.next.text in "¥€£¢":
             return Qty(value, units.phrase(self.take().text))
+        if self.next.text in ("pmod", "bmod", "mod") or (self.next.text == "(" and self.after(("mod",))):
+            return Qty(value, f"mod {self.modulus()}")
         if self.next.kind != "word" or self.next.text in ("to", "is", "equals", "in"):
             return None
         value = self.multiplied(value)
@@ -229,6 +205,16 @@ class Parser(AtomReader):
             if not isinstance(smaller, (Qty, App)):
                 raise Unreadable(f"a number after {phrase!r}")
             found = App("add", (found, smaller))
+        return found
+
+    def modulus(self) -> str:
+        """What "(mod 17)" and its like say a residue is modulo of."""
+        bracketed = self.take().text == "("
+        if bracketed:
+            self.take()
+        found = text_of(self.argument())
+        if bracketed:
+            self.expect(")")
         return found
 
     def multiplied(self, value: Node) -> Node:
@@ -285,6 +271,13 @@ class Parser(AtomReader):
             self.take()
             return self.unary()
         return self.power()
+
+
+def _times(left: Node, right: Node) -> Node:
+    """A product as one flat node, so that many factors do not make a deep tree."""
+    if isinstance(left, App) and left.op == "mul":
+        return App("mul", (*left.args, right))
+    return App("mul", (left, right))
 
 
 def read(text: str, question: str | None = None, *, commas_part: bool = False) -> Node:

@@ -17,20 +17,7 @@ _LEAD = re.compile(
     r"|^(?:about|approximately|approx\.?|roughly|nearly|大约|约|近似|≈|\\approx|\\sim)\s*",
     re.IGNORECASE,
 )
-_MONTHS = [
-    "january",
-    "february",
-    "march",
-    "april",
-    "may",
-    "june",
-    "july",
-    "august",
-    "september",
-    "october",
-    "november",
-    "december",
-]
+_MONTHS = str.split("january february march april may june july august september october november december")
 _DAYS = ["monday", "tuesday", "wednesday", "thursday", "friday", "saturday", "sunday"]
 _SAME = (
     ("no solution", "no solutions", "none", "no real solutions", "no real solution", "empty set", "the empty set", "无解",
@@ -43,29 +30,11 @@ _SAME = (
 )  # fmt: skip
 _MEANING = {phrase: group[0] for group in _SAME for phrase in group}
 _ARTICLES = frozenset({"the", "a", "an", "is", "are", "it", "its", "that", "this"})
-_ONES = [
-    "zero",
-    "one",
-    "two",
-    "three",
-    "four",
-    "five",
-    "six",
-    "seven",
-    "eight",
-    "nine",
-    "ten",
-    "eleven",
-    "twelve",
-    "thirteen",
-    "fourteen",
-    "fifteen",
-    "sixteen",
-    "seventeen",
-    "eighteen",
-    "nineteen",
-]
-_TENS = ["twenty", "thirty", "forty", "fifty", "sixty", "seventy", "eighty", "ninety"]
+_ONES = str.split(
+    "zero one two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen "
+    "sixteen seventeen eighteen nineteen"
+)
+_TENS = str.split("twenty thirty forty fifty sixty seventy eighty ninety")
 _ENGLISH = {word: value for value, word in enumerate(_ONES)} | {word: 20 + 10 * at for at, word in enumerate(_TENS)}
 _DIGITS = {character: value for value, character in enumerate("零一二三四五六七八九")} | {"两": 2, "〇": 0, "半": 0}
 _PLACES = {"十": 10, "百": 100, "千": 1000}

@@ -12,7 +12,10 @@ MAX_CHARACTERS = 2_000  # the longest benchmark answer has 130; longer ones are 
 ROW_BREAK = "\x01"  # stands for LaTeX's double backslash, so that no rule for a single one can bite into it
 
 _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f]")
-_GREEK = dict(zip("αβγδεζηθικλμνξρστυφχψω", ["alpha", "beta", "gamma", "delta", "epsilon", "zeta", "eta", "theta", "iota", "kappa", "lambda", "mu", "nu", "xi", "rho", "sigma", "tau", "upsilon", "phi", "chi", "psi", "omega"], strict=True))  # fmt: skip
+_GREEK = dict(zip("αβγδεζηθικλμνξρστυφχψω", str.split(
+    "alpha beta gamma delta epsilon zeta eta theta iota kappa lambda mu nu xi rho sigma tau upsilon phi "
+    "chi psi omega"
+), strict=True))  # fmt: skip
 _SIGNS = {
     "−": "-", "–": "-", "—": "-", "‐": "-", "‑": "-", "﹣": "-",
     "×": r"\times ", "✕": r"\times ", "⋅": r"\cdot ", "·": r"\cdot ", "∙": r"\cdot ", "÷": r"\div ", "∕": "/", "⁄": "/",
@@ -90,9 +93,11 @@ def _off(text: str) -> str:
 
 
 def _dollars(text: str) -> str:
-    """Dollar signs that only switch LaTeX's mode taken out; the others as `\\$`."""
+    """Dollar signs that only switch LaTeX's mode taken out; those before a number as `\\$`."""
     if "$" not in text:
         return text
-    bare = re.sub(r"\\\$", "\0", text)
-    bare = bare.replace("$", "" if bare.count("$") % 2 == 0 else "\0")
+    bare = text.replace(r"\$", "\0")
+    if bare.count("$") % 2 == 0:
+        bare = bare.replace("$", "")
+    bare = re.sub(r"\$(?=\s*-?[\d.])", "\0", bare).replace("$", "")
     return bare.replace("\0", r"\$")

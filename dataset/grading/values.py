@@ -25,9 +25,11 @@ def same_value(reference: Node, predicted: Node, question: str | None = None) ->
     """Whether two values without unit, list or relation in them are equal."""
     one, other = exact.rational(reference), exact.rational(predicted)
     if one is not None and other is not None:
-        return _rationals(reference, predicted, one, other, question)
+        return _rationals(reference, predicted, one, other)
     if not (_is_value(reference) and _is_value(predicted)):
         return Decided(False, "another kind")
+    if _infinite(reference) != _infinite(predicted):
+        return Decided(False, "infinity")
     if asked.factored(question) and _is_product(reference) and _is_sum(predicted):
         return Decided(False, "not factored")
     try:
@@ -46,28 +48,13 @@ def same_value(reference: Node, predicted: Node, question: str | None = None) ->
     return Decided(agreed, "value" if agreed is not None else "too hard to compare")
 
 
-def _rationals(reference: Node, predicted: Node, one: Fraction, other: Fraction, question: str | None) -> Decided:
+def _rationals(reference: Node, predicted: Node, one: Fraction, other: Fraction) -> Decided:
     name = _kind(reference, predicted)
     if one == other:
         return Decided(True, name)
     if printed_float(predicted) and abs(one - other) <= Fraction(FLOAT_ERROR) * (abs(one) or 1):
         return Decided(True, "float")
-    literal, written = _literal(reference), _literal(predicted)
-    if (
-        literal is not None
-        and written is not None
-        and 0 < literal.places < written.places
-        and asked.rounded(question)
-        and (one < 0) == (other < 0)
-        and _rounded(abs(other), literal.places) == abs(one)
-    ):
-        return Decided(True, "rounding")
     return Decided(False, name)
-
-
-def _rounded(value: Fraction, places: int) -> Fraction:
-    step = Fraction(10) ** places
-    return Fraction((value * step + Fraction(1, 2)).__floor__()) / step
 
 
 def _kind(reference: Node, predicted: Node) -> str:
@@ -102,7 +89,14 @@ def _close(reference: Node, predicted: Node) -> bool:
 
 
 def _is_value(node: Node) -> bool:
-    return isinstance(node, (Num, Sym, App, Qty)) and not contains(node, Words)
+    """A number or an expression; percent is one, other units are not."""
+    if isinstance(node, Qty):
+        return node.unit == "%" and _is_value(node.value)
+    return isinstance(node, (Num, Sym)) or (isinstance(node, App) and all(_is_value(part) for part in node.args))
+
+
+def _infinite(node: Node) -> bool:
+    return Sym("oo") in (node, *children(node))
 
 
 def _is_product(node: Node) -> bool:
