@@ -109,9 +109,7 @@ def write_card(
             if checked
             else "**Not checked against any benchmark.**"
         ),
-        "Subjects": _table(["subject", "rows"], subjects[:_LISTED_SUBJECTS])
-        + more
-        + "\n\n![subjects](plots/subjects.svg)",
+        "Subjects": f"{listed}{more}\n\n![subjects](plots/subjects.svg)",
         "Levels": _table(["level", "rows"], sorted(statistics.levels.items())) + "\n\n![levels](plots/levels.svg)",
         "Lengths": "Characters of question and answer.\n\n"
         + _table(["characters", "rows"], _lengths(statistics.lengths))

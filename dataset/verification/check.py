@@ -5,7 +5,7 @@ Sandbox failures pass through as exceptions: they say nothing about the solution
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal, Protocol
 
@@ -83,8 +83,8 @@ def check(solution: Solution, sandbox: Runner, *, policy: Policy, profile: Profi
     In words: its extracted answer. A program of thought: run once, then its output's answer. Tool-integrated: every
     block re-run in one session, the recorded outputs compared with the real ones, then the answer of the whole.
     Policy "require": a differing output drops it. "replace": the real outputs, as `profile` shows them, take the place
-    of the recorded ones. "keep": recorded outputs stay, programs that fail today drop nothing, and agreement is only
-    counted.
+    of the recorded ones. With both, an output that is not recorded is filled in. "keep": the text stays as it is,
+    programs that fail today drop nothing, and agreement is only counted.
 
     Raises:
         SandboxError: the sandbox failed (never `BadRequest`, which drops with the reason "not_runnable").
@@ -94,16 +94,17 @@ def check(solution: Solution, sandbox: Runner, *, policy: Policy, profile: Profi
         return Outcome(solution, "no_reference")
     try:
         transcript.render(solution.turns)
-        if solution.style == "cot":
-            return _judge(Outcome(solution), solution.turns)
+    except ValueError as error:
+        return Outcome(solution, "not_in_grammar", {"error": _short(str(error))})
+    if solution.style == "cot":
+        return _judge(Outcome(solution), solution.turns)
+    try:
         if solution.style == "pot":
             return _check_program(solution, sandbox, limits)
         outcome = _rerun(solution, sandbox, policy, profile, limits)
-        return outcome if outcome.reason else _judge(outcome, outcome.solution.turns)
     except BadRequest as error:
         return Outcome(solution, "not_runnable", {"error": _short(str(error))})
-    except ValueError as error:
-        return Outcome(solution, "not_in_grammar", {"error": _short(str(error))})
+    return outcome if outcome.reason else _judge(outcome, outcome.solution.turns)
 
 
 def _judge(outcome: Outcome, turns: tuple[Turn, ...]) -> Outcome:
@@ -131,30 +132,62 @@ def _check_program(solution: Solution, sandbox: Runner, limits: Limits) -> Outco
     return replace(outcome, evidence={**outcome.evidence, "printed": _short(printed)}) if outcome.reason else outcome
 
 
+def _run_all(programs: Sequence[str], sandbox: Runner, limits: Limits) -> Iterator[ExecResult]:
+    """The results of `programs` as cells of one session, until its state is lost."""
+    if len(programs) == 1:  # a process of its own shares state with nobody, and costs a third of a session
+        yield sandbox.run(programs[0], limits=limits)
+        return
+    with sandbox.session() as session:
+        for program in programs:
+            result = session.run(program, limits=limits)
+            yield result
+            if result.state_lost:
+                return
+
+
 def _rerun(solution: Solution, sandbox: Runner, policy: Policy, profile: Profile, limits: Limits) -> Outcome:
     """Run every block in one session and settle the recorded outputs by `policy`."""
-    turns = list(solution.turns)
-    programs = [index for index, turn in enumerate(turns) if turn.kind == "code"]
-    blocks = agreeing = 0
+    # Each program with its recorded output; None where the solution goes on, or ends, without one.
+    blocks: list[tuple[str, str | None]] = []
+    following = [turn if turn.kind == "output" else None for turn in solution.turns[1:]] + [None]
+    for turn, output in zip(solution.turns, following, strict=True):
+        if turn.kind == "code":
+            blocks.append((turn.text, None if output is None else output.text))
+    agreeing = 0
     problem: tuple[Reason, dict[str, Any]] | None = None
-    with sandbox.session() as session:
-        for number, index in enumerate(programs, 1):
-            recorded = turns[index + 1].text if index + 1 < len(turns) and turns[index + 1].kind == "output" else None
-            result = session.run(turns[index].text, limits=limits)
-            same = recorded is not None and _agrees(recorded, result)
-            blocks += recorded is not None
-            agreeing += same
-            if problem is None and policy != "keep":
-                found = _problem_of(result, recorded, same, number == len(programs), policy)
-                problem = found and (found[0], {"block": number, **found[1]})
-            if policy == "replace" and recorded is not None:
-                turns[index + 1] = Turn("output", _shown(result, profile))
-            if result.state_lost:
-                # The blocks after it were written for a state that is gone: they are counted as not agreeing.
-                blocks += sum(later.kind == "output" for later in turns[index + 2 :])
-                break
+    shown: list[str] = []
+    for number, result in enumerate(_run_all([code for code, _ in blocks], sandbox, limits), 1):
+        recorded = blocks[number - 1][1]
+        same = recorded is not None and _agrees(recorded, result)
+        agreeing += same
+        shown.append(_shown(result, profile))
+        if problem is None and policy != "keep":
+            found = _problem_of(result, recorded, same, number == len(blocks), policy)
+            problem = found and (found[0], {"block": number, **found[1]})
     reason, evidence = problem or (None, {})
-    return Outcome(replace(solution, turns=tuple(turns)), reason, evidence, blocks, agreeing)
+    if policy != "keep":
+        solution = replace(solution, turns=_with_outputs(solution.turns, shown, every=policy == "replace"))
+    # Blocks that the loss of the session's state left unrun are counted as not agreeing.
+    count = sum(recorded is not None for _, recorded in blocks)
+    return Outcome(solution, reason, evidence, count, agreeing)
+
+
+def _with_outputs(turns: Sequence[Turn], shown: Sequence[str], *, every: bool) -> tuple[Turn, ...]:
+    """`turns` with what the programs print put where nothing is recorded, or `every` recorded output replaced."""
+    result: list[Turn] = []
+    outputs = iter(shown)
+    for index, turn in enumerate(turns):
+        if turn.kind == "code":
+            output = next(outputs, None)
+            result.append(turn)
+            recorded = turns[index + 1] if index + 1 < len(turns) and turns[index + 1].kind == "output" else None
+            if recorded is not None and (output is None or not every):
+                result.append(recorded)
+            elif output is not None:
+                result.append(Turn("output", output))
+        elif turn.kind != "output":
+            result.append(turn)
+    return tuple(result)
 
 
 def _problem_of(
