@@ -1,92 +1,44 @@
-"""The sandbox in Docker containers: start them hardened, wait until they answer, list them, remove them.
+"""The sandbox in Docker containers: start them, wait until they answer, list them, remove them; `Sandbox("docker://")`.
 
-What a container gets is decided here and nowhere else: no capability, no new privilege, a read-only root, a small
-tmpfs, limits on memory, processes and CPU, the profile `docker/seccomp.json`, a bridge that leads nowhere. It refuses
-to give more (`--privileged`, host folders other than a socket's, the engine's own socket) and to go on where the
-engine offers less. See docs/containers.md.
+They run as `sandbox.hardening` says, on a bridge that leads nowhere or with no network at all. It refuses to go on
+where the engine offers less, and to leave anything behind when one does not come up.
 """
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import io
-import json
 import os
 import secrets
 import shutil
 import socket
 import tarfile
+import tempfile
 import time
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Literal
-from urllib.parse import urlsplit
+from typing import Any
+from urllib.parse import parse_qsl, urlsplit
 
 import docker
 import docker.errors
-import docker.types
+from docker.types import Ulimit
 
 from sandbox.alive import is_alive
 from sandbox.errors import InputError, SandboxUnavailable
+from sandbox.hardening import IMAGE, NOBODY, PORT, Launch, hardening
+from sandbox.remote import Remote
+from sandbox.types import ExecRequest, ExecResult, Limits
 
-IMAGE = "soroban-sandbox"
 NETWORK = "soroban-sandbox"
 LABEL, OWNER_LABEL = "soroban.sandbox", "soroban.owner"
-PORT = 8000
 TOKEN_FOLDER = "/run/soroban"
 SOCKET_FOLDER = "/run/soroban-socket"
 # Docker 20.10: the first whose seccomp answers unknown calls with ENOSYS, which glibc needs to fall back.
 OLDEST_API = (1, 41)
-NOBODY = 65534
 READY_SECONDS = 120.0
-PROFILE = Path(__file__).parent.parent / "docker" / "seccomp.json"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Launch:
-    """What to start. The defaults are those of `python -m sandbox up`.
-
-    `memory_bytes`, `cpus` and `processes` hold for a whole container. `tmp_bytes` is the size of its only writable
-    place. `port` is the first replica's, the next ones follow; 0: any that are free. With `socket_folder` the service
-    has no network at all and listens on unix sockets in that folder, one a replica. `tier` "pod" is for what
-    `--runtime runsc` and clusters without our profile allow. `workers` None: one a core. `owner` is the host and
-    process ("host:pid") with whose end the containers may go.
-    """
-
-    image: str = IMAGE
-    replicas: int = 1
-    runtime: str | None = None
-    memory_bytes: int = 8 << 30
-    cpus: float | None = None
-    processes: int = 1024
-    tmp_bytes: int = 1 << 30
-    port: int = PORT
-    socket_folder: str | None = None
-    tier: Literal["jail", "pod"] = "jail"
-    workers: int | None = None
-    profile: Path = PROFILE
-    owner: str | None = None
-
-    def check(self) -> None:
-        """Raise `InputError` naming everything in it that cannot be."""
-        problems = [
-            f"{name} is {value}, expected at least {least}"
-            for name, value, least in (
-                ("replicas", self.replicas, 1),
-                ("memory", self.memory_bytes, 256 << 20),
-                ("cpus", 1 if self.cpus is None else self.cpus, 0.01),
-                ("pids", self.processes, 64),
-                ("port", self.port, 0),
-            )
-            if value < least
-        ]
-        if self.port + self.replicas > 1 << 16:
-            problems.append(f"port is {self.port}, expected one that leaves room for {self.replicas} below 65536")
-        if self.socket_folder is not None and not os.path.isdir(self.socket_folder):
-            problems.append(f"{self.socket_folder} is not a folder; make it first, readable by yourself only")
-        if problems:
-            raise InputError("; ".join(problems))
 
 
 @dataclass(frozen=True, slots=True)
@@ -181,44 +133,9 @@ def _check_port(port: int) -> None:
             ) from None
 
 
-def hardening(plan: Launch) -> dict[str, Any]:
-    """The engine's options that make the wall, the same for every container of `plan`."""
-    options: dict[str, Any] = {
-        "cap_drop": ["ALL"],
-        "security_opt": ["no-new-privileges:true"],
-        "read_only": True,
-        "user": f"{NOBODY}:{NOBODY}",
-        "tmpfs": {"/tmp": f"size={plan.tmp_bytes},mode=1777,nosuid,nodev,noexec"},
-        "shm_size": 1 << 20,  # a program's /dev/shm is in its jail; nothing uses the container's
-        "mem_limit": plan.memory_bytes,
-        "memswap_limit": plan.memory_bytes,  # the same: no swap
-        "pids_limit": plan.processes,
-        "ulimits": [docker.types.Ulimit(name="core", soft=0, hard=0)],
-    }
-    if plan.cpus is not None:
-        options["nano_cpus"] = int(plan.cpus * 1e9)
-    if plan.tier == "jail":
-        options["security_opt"].append("seccomp=" + _profile(plan.profile))
-    else:
-        # A user a slot, changed to and killed as; nothing else of root's is left. The engine's default profile holds.
-        options |= {"user": "0:0", "cap_add": ["SETUID", "SETGID", "KILL"]}
-    return options
-
-
-def _profile(path: Path) -> str:
-    try:
-        return json.dumps(json.loads(path.read_text(encoding="utf-8")))
-    except FileNotFoundError:
-        raise InputError(
-            f"the seccomp profile {path} does not exist; it comes with the project's source; name it with --seccomp"
-        ) from None
-    except ValueError as error:
-        raise InputError(f"the seccomp profile {path} is not JSON: {error}") from None
-
-
 def _create(client: Any, plan: Launch, index: int, token: str | None) -> Any:
     name = f"soroban-sandbox-{secrets.token_hex(4)}"
-    options = hardening(plan) | {"labels": {LABEL: "1"}}
+    options = hardening(plan) | {"labels": {LABEL: "1"}, "ulimits": [Ulimit(name="core", soft=0, hard=0)]}
     if plan.owner is not None:
         options["labels"][OWNER_LABEL] = plan.owner
     command = ["--isolation", plan.tier]
@@ -338,13 +255,88 @@ def _remove(container: Any) -> None:
             shutil.rmtree(Path(path).parent)
 
 
-def sweep(host: str) -> None:
-    """Remove containers whose owner, a process of this machine, was killed before it could."""
+def sweep() -> None:
+    """Remove containers whose owner, a process of this machine, was killed before it could do so."""
     for container in connect().containers.list(all=True, filters={"label": OWNER_LABEL}):
         where, _, pid = container.labels[OWNER_LABEL].rpartition(":")
-        if where == host and not Path("/proc", pid).exists():
+        if where == socket.gethostname() and not Path("/proc", pid).exists():
             _remove(container)
 
 
 def _first_line(error: object) -> str:
     return str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+
+
+class Container:
+    """The engine's verbs, answered by a container that lives as long as this object. See `sandbox.client.Door`.
+
+    The address is "docker://", or "docker://IMAGE?runtime=runsc&tier=pod&workers=4" where the defaults will not do.
+
+    Raises:
+        InputError: the address asks for something else.
+    """
+
+    def __init__(self, url: str, *, patience_seconds: float = 60.0) -> None:
+        self._plan = _plan_of(url)
+        self._patience_seconds = patience_seconds
+        self._remote: Remote | None = None
+        self._name: str | None = None
+        self._folder: tempfile.TemporaryDirectory[str] | None = None
+
+    async def start(self) -> None:
+        plan = replace(self._plan, port=0, owner=f"{socket.gethostname()}:{os.getpid()}")
+        if plan.runtime is not None:  # gVisor's container has no network here or there; a socket does everywhere
+            self._folder = tempfile.TemporaryDirectory(prefix="soroban-")
+            plan = replace(plan, socket_folder=self._folder.name)
+        await asyncio.to_thread(sweep)
+        (replica,) = await asyncio.to_thread(launch, plan)
+        self._name = replica.name
+        self._remote = Remote(replica.url, token=replica.token, patience_seconds=self._patience_seconds)
+        await self._remote.start()
+
+    async def close(self) -> None:
+        if self._remote is not None:
+            await self._remote.close()
+        if self._name is not None:
+            await asyncio.to_thread(remove, [self._name])
+        if self._folder is not None:
+            self._folder.cleanup()
+
+    @property
+    def _door(self) -> Remote:
+        assert self._remote is not None, "start() comes first"
+        return self._remote
+
+    async def run(self, request: ExecRequest) -> ExecResult:
+        return await self._door.run(request)
+
+    async def run_in_bulk(self, request: ExecRequest) -> ExecResult:
+        return await self._door.run_in_bulk(request)
+
+    async def open_session(self, *, ttl_seconds: float | None, limits: Limits) -> str:
+        return await self._door.open_session(ttl_seconds=ttl_seconds, limits=limits)
+
+    async def run_in_session(self, session_id: str, request: ExecRequest) -> ExecResult:
+        return await self._door.run_in_session(session_id, request)
+
+    async def fork_session(self, session_id: str) -> str:
+        return await self._door.fork_session(session_id)
+
+    async def close_session(self, session_id: str) -> None:
+        await self._door.close_session(session_id)
+
+
+def _plan_of(url: str) -> Launch:
+    parts = urlsplit(url)
+    wanted = dict(parse_qsl(parts.query))
+    unknown = set(wanted) - {"runtime", "tier", "workers"}
+    if unknown or wanted.get("tier", "jail") not in ("jail", "pod") or not wanted.get("workers", "1").isdigit():
+        raise InputError(
+            f"{url!r}: expected docker://IMAGE?runtime=NAME&tier=jail|pod&workers=NUMBER, each part optional"
+        )
+    return Launch(
+        image=(parts.netloc + parts.path) or IMAGE,
+        runtime=wanted.get("runtime"),
+        tier="pod" if wanted.get("tier") == "pod" else "jail",
+        workers=int(wanted["workers"]) if "workers" in wanted else None,
+    )
