@@ -12,6 +12,7 @@ from __future__ import annotations
 import itertools
 import logging
 import os
+import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -32,6 +33,7 @@ def open_vllm(name: str, *, context_tokens: int | None, dtype: str | None) -> Vl
     Raises:
         InputError: no tokenizer or chat template, or vLLM cannot load it.
     """
+    fresh = "torch" not in sys.modules
     import torch
 
     on_cpu = not torch.cuda.is_available()
@@ -55,9 +57,9 @@ def open_vllm(name: str, *, context_tokens: int | None, dtype: str | None) -> Vl
         config = AsyncEngineArgs(**options).create_engine_config(UsageContext.ENGINE_CONTEXT)
     except (ValueError, OSError) as error:
         raise InputError(f"vLLM cannot load the model {name}: {_first_line(error)}") from None
-    if on_cpu:
+    if on_cpu and fresh:
         # The CPU platform asks for "spawn", which imports torch and vLLM again in each of two processes: 45 s to start
-        # against 18 s, measured. Nothing here has started OpenMP threads yet, which a fork could not take along.
+        # against 18 s, measured. Safe while torch has computed nothing here: a fork leaves OpenMP's threads behind.
         os.environ["VLLM_WORKER_MULTIPROC_METHOD"] = "fork"
     try:
         engine = AsyncLLM.from_vllm_config(config, usage_context=UsageContext.ENGINE_CONTEXT, disable_log_stats=True)

@@ -1,0 +1,90 @@
+"""Everything the tests want to know of a backend, from one start of it. A process of its own for vLLM:
+
+python -m tests.evaluator.observe BACKEND MODEL_FOLDER      prints one JSON object
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import sys
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, replace
+from typing import Any
+
+from dataset.transcript import prompt
+from dataset.types import Problem
+from evaluator.models import BACKENDS
+from evaluator.models.types import Generation, Model, Sampling
+from evaluator.protocols import PROTOCOLS
+from evaluator.solve import solve
+from sandbox import AsyncSandbox
+
+DEFAULT = replace(PROTOCOLS["default"], new_tokens=200)
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """What a model was given, and what it said."""
+
+    tokens: list[int]
+    said: Generation
+
+
+class Recording:
+    """A model that remembers its calls, by conversation."""
+
+    def __init__(self, model: Model) -> None:
+        self._model = model
+        self.chat = model.chat
+        self.context_tokens = model.context_tokens
+        self.cache_tokens = model.cache_tokens
+        self.about = model.about
+        self.calls: dict[str, list[Call]] = {}
+
+    async def generate(
+        self, key: str, tokens: Sequence[int], *, max_tokens: int, tools: bool, sampling: Sampling
+    ) -> Generation:
+        before = list(tokens)
+        said = await self._model.generate(key, tokens, max_tokens=max_tokens, tools=tools, sampling=sampling)
+        self.calls.setdefault(key, []).append(Call(before, said))
+        return said
+
+    async def close(self) -> None:
+        await self._model.close()
+
+
+async def observe(backend: str, folder: str, problems: Sequence[Problem]) -> dict[str, Any]:
+    """What the backend does with `problems`, which its model has learned, and at the edges of its promise."""
+    model = BACKENDS[backend]()(folder, context_tokens=None, dtype=None)
+    try:
+        async with AsyncSandbox() as sandbox:
+            recording = Recording(model)
+            options: dict[str, Any] = {"tools": True, "sandbox": sandbox, "protocol": DEFAULT, "sampling": Sampling()}
+            solved = await asyncio.gather(*(solve(p, sample=0, model=recording, **options) for p in problems))
+        question = prompt(problems[0].question, "tir", problems[0].language)
+        asked = model.chat.prompt([{"role": "user", "content": question}])
+
+        async def say(tokens: list[int] = asked, **changes: Any) -> dict[str, Any]:
+            options = {"max_tokens": 100, "tools": True, "sampling": Sampling()} | changes
+            said = await asyncio.wait_for(model.generate("say#0", tokens, **options), 60)
+            return asdict(said) | {"tokens": list(said.tokens), "piece": model.chat.piece(said.text)}
+
+        return {
+            "about": dict(model.about),
+            "context_tokens": model.context_tokens,
+            "solved": [asdict(done) for done in solved],
+            "calls": {key: [asdict(call) for call in calls] for key, calls in recording.calls.items()},
+            "fence": await say(),
+            "no_tools": await say(tools=False),
+            "budgets": {str(budget): await say(max_tokens=budget) for budget in (1, 5, 9)},
+            "end": await say(recording.calls[f"{problems[1].id}#0"][-1].tokens),
+            "seeds": [(await say(sampling=Sampling(2.0, 1.0, seed), max_tokens=30))["text"] for seed in range(3)],
+        }
+    finally:
+        await model.close()
+
+
+if __name__ == "__main__":
+    raw = json.loads(sys.stdin.read())
+    print(json.dumps(asyncio.run(observe(sys.argv[1], sys.argv[2], [Problem(**row) for row in raw]))))

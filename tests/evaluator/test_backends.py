@@ -1,0 +1,110 @@
+"""What every backend promises, held against vLLM and transformers with one small model that calls its tool."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections.abc import Callable
+from dataclasses import asdict
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from dataset.chat import ChatFormat
+from dataset.transcript import STOP, parse
+from evaluator.models.tokens import end_at_stop
+from tests.evaluator.observe import observe
+
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.fixture(scope="module", params=["transformers", pytest.param("vllm", marks=pytest.mark.engine)])
+def seen(request: pytest.FixtureRequest, tiny_model: Path, run: Callable[[Any], Any]) -> dict[str, Any]:
+    """What a backend was observed to do. vLLM forks its engine, which only a process without threads may."""
+    from tests.evaluator.tiny import PROBLEMS
+
+    if request.param == "transformers":
+        return dict(json.loads(json.dumps(run(observe("transformers", str(tiny_model), PROBLEMS)))))
+    if find_spec("vllm") is None:
+        pytest.skip("vLLM is not installed on this machine")
+    done = subprocess.run(
+        [sys.executable, "-m", "tests.evaluator.observe", request.param, str(tiny_model)],
+        input=json.dumps([asdict(problem) for problem in PROBLEMS]),
+        capture_output=True,
+        text=True,
+        cwd=ROOT,
+        timeout=200,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
+    return dict(json.loads(done.stdout.splitlines()[-1]))
+
+
+@pytest.fixture(scope="module")
+def chat(tiny_model: Path) -> ChatFormat:
+    from transformers import AutoTokenizer
+
+    return ChatFormat(AutoTokenizer.from_pretrained(tiny_model))
+
+
+def test_the_whole_loop_equals_the_trainers_rendering_token_for_token(seen: dict[str, Any], chat: ChatFormat) -> None:
+    from tests.evaluator.tiny import SOLUTIONS, messages
+
+    for number, done in enumerate(seen["solved"]):
+        assert parse(done["text"]) == SOLUTIONS[number]
+        assert (done["stop"], [call["status"] for call in done["calls"]]) == ("end", ["ok"])
+        rendered = [token for tokens, _ in chat.example(messages(number)) for token in tokens]
+        first, second = seen["calls"][f"tiny/{number}#0"]
+        whole = [*first["tokens"], *first["said"]["tokens"]]
+        assert second["tokens"][: len(whole)] == whole
+        assert [*second["tokens"], *second["said"]["tokens"]] == rendered
+
+
+def test_it_stops_behind_the_output_fence_in_text_and_tokens(seen: dict[str, Any]) -> None:
+    assert (seen["fence"]["stop"], seen["fence"]["text"][-len(STOP) :]) == ("output", STOP)
+    assert seen["fence"]["tokens"] == seen["fence"]["piece"]
+
+
+def test_without_tools_it_goes_on_behind_the_output_fence(seen: dict[str, Any]) -> None:
+    assert STOP in seen["no_tools"]["text"]
+    assert not seen["no_tools"]["text"].endswith(STOP)
+
+
+def test_it_keeps_to_its_budget_of_tokens(seen: dict[str, Any]) -> None:
+    found = {budget: (said["stop"], len(said["tokens"])) for budget, said in seen["budgets"].items()}
+    assert found == {"1": ("length", 1), "5": ("length", 5), "9": ("length", 9)}
+
+
+def test_the_end_of_the_turn_is_a_token_and_no_text(seen: dict[str, Any], chat: ChatFormat) -> None:
+    assert (seen["end"]["stop"], seen["end"]["tokens"][-1]) == ("end", chat.end_of_turn)
+    assert "<end>" not in seen["end"]["text"]
+
+
+def test_different_seeds_sample_different_texts(seen: dict[str, Any]) -> None:
+    assert len(set(seen["seeds"])) == 3
+
+
+def test_it_says_what_it_is(seen: dict[str, Any]) -> None:
+    assert {"backend", "dtype", "device", "torch"} <= set(seen["about"])
+    assert seen["context_tokens"] == 512
+
+
+@pytest.mark.parametrize(
+    ("words", "kept", "text"),
+    [
+        pytest.param(["a", "```", "output"], ["a", "```", "output"], "a```output", id="ends at the stop"),
+        pytest.param(["a", "```", "output\n"], ["a", "```", "o", "u", "t", "p", "u", "t"], "a```output", id="goes on"),
+        pytest.param(["a", "```", "outputs"], ["a", "```", "outputs"], "a```outputs", id="is another word"),
+        pytest.param(["a"], ["a"], "a", id="has no stop"),
+    ],
+)
+def test_ids_end_where_the_stop_string_ends(words: list[str], kept: list[str], text: str) -> None:
+    vocabulary = sorted({*words, *"output", "```"})
+    ids = [vocabulary.index(word) for word in words]
+    found, said = end_at_stop(
+        ids, STOP, lambda some: "".join(vocabulary[i] for i in some), lambda rest: [vocabulary.index(c) for c in rest]
+    )
+    assert ([vocabulary[number] for number in found], said) == (kept, text)
