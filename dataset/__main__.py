@@ -18,8 +18,16 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(dest="command", required=True)
 
     build = commands.add_parser("build", help="make candidates of a source")
-    build.add_argument("source", help="'demo', or a source's name")
+    build.add_argument("source", help="'demo', or a source's name: see dataset/sources/__init__.py")
     build.add_argument("--out", type=Path, required=True)
+    build.add_argument(
+        "--file", type=Path, nargs="+", default=[], help="the source's files, as upstream publishes them"
+    )
+    build.add_argument("--hub", action="store_true", help="get the files from the Hugging Face Hub")
+    build.add_argument(
+        "--answers", type=Path, nargs="+", default=[], metavar="FILE", help="problems.jsonl with references for these"
+    )
+    build.add_argument("--quiet", action="store_true")
     build.add_argument("--problems", type=int, default=2750, help="demo: training problems, three solutions each")
     build.add_argument("--test-problems", type=int, default=200, help="demo: fresh problems for the exam")
     build.add_argument("--seed", type=int, default=0, help="demo")
@@ -76,7 +84,26 @@ def _build(arguments: argparse.Namespace) -> int:
         for kind, count in manifest.summary["spoiled"].items():
             print(f"  {kind:<14} {count:>6,}")
         return 0
-    raise InputError(f"unknown source {arguments.source!r}")
+    return _build_source(arguments)
+
+
+def _build_source(arguments: argparse.Namespace) -> int:
+    from dataset.build import build
+    from dataset.sources import find_source
+
+    source = find_source(arguments.source)
+    if bool(arguments.file) == arguments.hub:
+        raise InputError(f"build {source.name}: give either --file FILE… or --hub")
+    manifest = build(source.name, arguments.file, arguments.out, answers=arguments.answers, quiet=arguments.quiet)
+    styles = ", ".join(f"{style} {count:,}" for style, count in manifest.summary["styles"].items())
+    print(f"build {source.name}: {manifest.rows_out:,} candidates of {manifest.rows_in:,} rows ({styles or 'none'})")
+    if source.rows is not None and source.rows != manifest.rows_in:
+        print(f"note: the published training split has {source.rows:,} rows, these are {manifest.rows_in:,}")
+    if subtopics := manifest.summary.get("subtopics"):
+        covered = sum(1 for count in subtopics.values() if count)
+        print(f"subtopics with problems: {covered} of {len(subtopics)}")
+        print(f"without: {'、'.join(topic for topic, count in subtopics.items() if not count) or 'none'}")
+    return _complain_of_bad_lines(manifest, arguments.out)
 
 
 def _verify(arguments: argparse.Namespace) -> int:

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from dataset.files import parse_line, read_raw_lines
-from dataset.sources import candidates, chat, mathcoder, tora
+from dataset.sources import ape210k, candidates, chat, gsm8k, k12_zh, lila_ood, math, mathcoder, mathinstruct, tora
 from dataset.sources.records import Candidate
 from sandbox.errors import InputError
 
@@ -19,27 +19,79 @@ Convert = Callable[[Mapping[str, Any], str], list[Candidate]]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Hub:
+    """Where a source's training split is on the Hugging Face Hub. "main" where no revision is known to us."""
+
+    repository: str
+    revision: str
+    files: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Source:
-    """A source. A row that has all the fields of one of `recognised_by` is taken to be of this source by `verify`."""
+    """A source.
+
+    Attributes:
+        url: where it is published; `mirrors` are other places.
+        rows: of its training split as published; None for sources that are a form, not a data set.
+        sha256: of the JSON Lines file of the training split that the figures in docs/log.md were measured on.
+        member: the file inside the archive that upstream publishes.
+        recognised_by: a row that has all fields of one of these is taken to be of this source by `verify`.
+        answers_within: rows without an answer may find it in other rows with the same question.
+    """
 
     name: str
     convert: Convert
     licence: str
+    url: str = ""
+    mirrors: tuple[str, ...] = ()
+    hub: Hub | None = None
+    rows: int | None = None
+    sha256: str | None = None
+    member: str | None = None
     recognised_by: tuple[frozenset[str], ...] = ()
+    answers_within: bool = False
 
 
 def _fields(*sets: str) -> tuple[frozenset[str], ...]:
     return tuple(frozenset(fields.split()) for fields in sets)
 
 
+_MATH_SUBJECTS = ("algebra", "counting_and_probability", "geometry", "intermediate_algebra", "number_theory",
+                  "prealgebra", "precalculus")  # fmt: skip
+
 SOURCES: Mapping[str, Source] = {
     source.name: source
     for source in (
         Source(name="candidates", convert=candidates.convert, licence="of their sources",
                recognised_by=_fields("problem turns style")),
+        Source(name="gsm8k", convert=gsm8k.convert, licence="MIT", rows=7_473,
+               url="https://github.com/openai/grade-school-math",
+               hub=Hub(repository="openai/gsm8k", revision="cc7b047b6e5bb11b4f1af84efc572db110a51b3c",
+                       files=("main/train-00000-of-00001.parquet",)),
+               sha256="6043ef64147b59871f4fd3adf669c306fe0a4c27e5a5c4bfb761f3f084895a13"),
+        Source(name="math", convert=math.convert, licence="MIT", rows=7_500,
+               url="https://github.com/hendrycks/math",
+               mirrors=("https://huggingface.co/datasets/EleutherAI/hendrycks_math",
+                        "https://huggingface.co/datasets/DigitalLearningGmbH/MATH-lighteval",
+                        "https://www.modelscope.cn/datasets/opencompass/competition_math"),
+               hub=Hub(repository="EleutherAI/hendrycks_math", revision="21a5633873b6a120296cce3e2df9d5550074f4a3",
+                       files=tuple(f"{subject}/train-00000-of-00001.parquet" for subject in _MATH_SUBJECTS))),
+        Source(name="mathinstruct", convert=mathinstruct.convert, licence="MIT", rows=262_039, answers_within=True,
+               url="https://huggingface.co/datasets/TIGER-Lab/MathInstruct",
+               hub=Hub(repository="TIGER-Lab/MathInstruct", revision="main", files=("MathInstruct.json",))),
+        Source(name="lila_ood", convert=lila_ood.convert, licence="CC-BY-4.0",
+               url="https://github.com/allenai/Lila/raw/b81117ac7e56cc1dfb0fcabf0005d1755177252b/lila.zip",
+               member="lila/multi/ood/train.json"),
+        Source(name="ape210k", convert=ape210k.convert, licence="MIT", rows=200_488,
+               url="https://github.com/Chenny0808/ape210k",
+               hub=Hub(repository="MU-NLPC/Calc-ape210k", revision="main",
+                       files=("data/train-00000-of-00001.parquet",))),
+        Source(name="k12_zh", convert=k12_zh.convert, licence="the file's own"),
         Source(name="mathcoder", convert=mathcoder.convert, licence="Apache-2.0",
+               url="https://github.com/mathllm/MathCoder",
                recognised_by=_fields("question reference segments")),
-        Source(name="tora", convert=tora.convert, licence="MIT",
+        Source(name="tora", convert=tora.convert, licence="MIT", url="https://github.com/microsoft/ToRA",
                recognised_by=_fields("question reference solution", "messages gt")),
         Source(name="chat", convert=chat.convert, licence="the file's own", recognised_by=_fields("messages")),
     )
@@ -53,7 +105,7 @@ def find_source(name: str) -> Source:
         InputError: there is none; names those there are.
     """
     if name not in SOURCES:
-        raise InputError(f"unknown source {name!r}: expected one of {', '.join(sorted(SOURCES))}")
+        raise InputError(f"unknown source {name!r}: expected demo (build only) or one of {', '.join(sorted(SOURCES))}")
     return SOURCES[name]
 
 

@@ -1,0 +1,143 @@
+"""`python -m dataset build SOURCE`: a source's files to candidates for verification.
+
+One pass, streaming, and whole files only: a run that was killed is started again and gives the same bytes.
+"""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any
+
+from tqdm import tqdm
+
+from dataset.files import Manifest, read_jsonl, sha256, versions, write_line, written_whole
+from dataset.mixture.words import hash64, words
+from dataset.sources import Source, find_source
+from dataset.sources.hub import fetch
+from dataset.sources.k12_zh import topics
+from dataset.sources.reading import read_rows
+from dataset.sources.records import Candidate
+from dataset.types import solution_to_json
+from sandbox.errors import InputError
+
+References = dict[int, str]  # by a hash of the normalised question
+
+
+def _key(question: str) -> int:
+    return hash64(*words(question))
+
+
+def read_references(paths: Sequence[Path]) -> References:
+    """Answers by question, from files of problems (`problems.jsonl` of other builds).
+
+    Raises:
+        InputError: a row has no question or no answer.
+    """
+    found: References = {}
+    for path in paths:
+        for number, row in read_jsonl(path):
+            if not isinstance(row.get("question"), str) or not isinstance(row.get("answer"), str):
+                raise InputError(f"{path}:{number}: expected a problem with the fields question and answer")
+            found.setdefault(_key(row["question"]), row["answer"])
+    return found
+
+
+def _add_answers_within(source: Source, files: Sequence[Path], references: References) -> None:
+    """Add the answers that some rows of the source have, for the rows with the same question that have none."""
+    for path in files:
+        for number, row in read_rows(path, source.member):
+            if isinstance(row, str):
+                continue
+            try:
+                found = source.convert(row, str(number))
+            except InputError:
+                continue  # reported when it is converted
+            for candidate in found:
+                if candidate.solution.problem.answer is not None:
+                    references.setdefault(_key(candidate.solution.problem.question), candidate.solution.problem.answer)
+
+
+def _with_reference(candidate: Candidate, references: References) -> Candidate:
+    problem = candidate.solution.problem
+    answer = references.get(_key(problem.question), problem.answer) if references else problem.answer
+    return replace(candidate, solution=replace(candidate.solution, problem=replace(problem, answer=answer)))
+
+
+def build(
+    name: str, files: Sequence[Path], out: Path, *, answers: Sequence[Path] = (), quiet: bool = False
+) -> Manifest:
+    """Write candidates.jsonl, problems.jsonl, bad.jsonl and manifest.json into `out`; no files: from the Hub.
+
+    `answers` are files of problems whose answers become the references of the same questions here.
+
+    Raises:
+        InputError: an unknown source, a file that cannot be read, or no Hub.
+    """
+    started = time.monotonic()
+    source = find_source(name)
+    if not files:
+        if source.hub is None:
+            where = f": get it from {source.url}" if source.url else ""
+            raise InputError(f"{name} is not on the Hub; give its file with --file{where}")
+        files = fetch(source.hub.repository, source.hub.revision, source.hub.files)
+    references = read_references(answers)
+    if source.answers_within:
+        _add_answers_within(source, files, references)
+    names = ("candidates.jsonl", "problems.jsonl", "bad.jsonl")
+    counts: Counter[str] = Counter()
+    subjects: Counter[str] = Counter()
+    with (
+        written_whole(out / names[0]) as candidates_file,
+        written_whole(out / names[1]) as problems_file,
+        written_whole(out / names[2]) as bad_file,
+        tqdm(unit=" rows", disable=True if quiet else None, file=sys.stderr) as bar,
+    ):
+        for path in files:
+            for number, row in read_rows(path, source.member):
+                counts["rows"] += 1
+                bar.update()
+                default_id = str(number) if len(files) == 1 else f"{path.parent.name}/{path.stem}/{number}"
+                try:
+                    if isinstance(row, str):
+                        raise InputError(row)
+                    found = [_with_reference(c, references) for c in source.convert(row, default_id)]
+                except InputError as error:
+                    counts["bad"] += 1
+                    write_line(bad_file, {"file": str(path), "line": number, "problem": str(error)})
+                    continue
+                for candidate in found:
+                    counts[candidate.solution.style] += 1
+                    write_line(candidates_file, solution_to_json(candidate.solution))
+                if found:
+                    problem = found[0].solution.problem
+                    subjects[problem.subject] += 1
+                    write_line(problems_file, asdict(problem))
+    manifest = Manifest(
+        stage=f"build {name}",
+        rows_in=counts["rows"],
+        rows_out=counts["cot"] + counts["pot"] + counts["tir"],
+        inputs={str(path): sha256(path) for path in (*files, *answers)},
+        outputs={each: sha256(out / each) for each in names},
+        config={"source": name, "files": [str(path) for path in files], "answers": [str(path) for path in answers]},
+        versions=versions(),
+        seconds=round(time.monotonic() - started, 3),
+        summary={"bad": counts["bad"], **_summary(source, counts, subjects)},
+    )
+    manifest.write(out)
+    return manifest
+
+
+def _summary(source: Source, counts: Counter[str], subjects: Counter[str]) -> dict[str, Any]:
+    result: dict[str, Any] = {
+        "licence": source.licence,
+        "styles": {style: counts[style] for style in ("cot", "pot", "tir") if counts[style]},
+        "published_rows": source.rows,
+    }
+    if source.name == "k12_zh":
+        result["subtopics"] = {topic: subjects[topic] for topic in topics().values()}
+    return result

@@ -1,0 +1,50 @@
+"""Lila-OOD: English problems of many kinds with Python programs (github.com/allenai/Lila, CC BY 4.0).
+
+One row of `lila/multi/ood/train.json` in lila.zip, JSON Lines:
+
+    {"Input": "A chord is drawn …", "Output Program": ["a = 3\\nprint(a * 2)"], "Output Answer": ["6"],
+     "split": "train", "dataset": "NumGLUE_Type_1.json"}
+
+Several programs are several solutions of one problem. A row without a program, or with another split than "train",
+gives nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from dataset.sources.records import Candidate, candidate, text_field
+from dataset.types import Problem, Turn
+from sandbox.errors import InputError
+
+
+def _texts(row: Mapping[str, Any], *names: str) -> list[str]:
+    value = next((row[name] for name in names if name in row), None)
+    values = value if isinstance(value, list) else [value]
+    if not all(isinstance(item, str | int | float) for item in values):
+        raise InputError(f"{names[0]!r} is {str(value)[:80]}, expected a list of strings")
+    return [str(item) for item in values]
+
+
+def convert(row: Mapping[str, Any], default_id: str) -> list[Candidate]:
+    """A program of thought for each program in the row."""
+    answers = _texts(row, "Output Answer", "output_answer")
+    programs = [text for text in _texts(row, "Output Program", "output_program") if text.strip()]
+    if not answers:
+        raise InputError("'Output Answer' is empty")
+    if row.get("split", "train") != "train":
+        return []
+    problem = Problem(
+        id=f"lila_ood/{default_id}",
+        source="lila_ood",
+        language="en",
+        question=text_field(row, "Input", "input").strip(),
+        answer=answers[0],
+        subject=text_field(row, "dataset").removesuffix(".json") if "dataset" in row else "",
+        split="train",
+    )
+    return [
+        candidate(problem, "pot", (Turn("code", program.strip("\n")),), f"/pot{number}")
+        for number, program in enumerate(programs)
+    ]

@@ -1,0 +1,55 @@
+"""MathInstruct: 262,039 solutions in words or as programs (huggingface.co/datasets/TIGER-Lab/MathInstruct, MIT).
+
+    {"source": "data/CoT/gsm_train.json", "instruction": "Weng earns $12 an hour for babysitting. …",
+     "output": "Weng earns 12/60 = $0.2 per minute. … The answer is 10"}
+    {"source": "data/PoT/gsm_gpt4.json", "instruction": "… How much did she earn? Let's write a Python program.",
+     "output": "hourly_rate = 12\\nminutes = 50\\nprint(hourly_rate / 60 * minutes)"}
+
+DeepSeekMath used "a subset" without saying which. Ours: everything but TheoremQA (a benchmark) and number_comparison
+(one question, generated). The folder in `source` tells words (CoT) from programs (PoT). There is no field for the
+answer: a solution in words is its own reference, so that of it only the presence of an answer is checked; a program
+takes the reference of the solution in words of the same question, or of `build … --answers`, and is dropped
+without one.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+from dataset.answers import extract
+from dataset.sources.records import Candidate, candidate, text_field
+from dataset.types import Problem, Turn
+from sandbox.errors import InputError
+
+_LEFT_OUT = ("TheoremQA", "number_comparison")
+_SOURCE = re.compile(r"data/(CoT|PoT)/(\w+)\.json")
+# The request for a program that ends a PoT question, in its several wordings.
+_REQUEST = re.compile(r"\s*(?:[^.?!\n]*\b(?:Python|program|code)\b[^.?!\n]*[.!]?)\s*$", re.IGNORECASE)
+
+
+def convert(row: Mapping[str, Any], default_id: str) -> list[Candidate]:
+    """The one solution in a row; none for the sources that are left out."""
+    source = _SOURCE.fullmatch(text_field(row, "source"))
+    if source is None:
+        raise InputError(f"'source' is {row['source']!r}, expected data/CoT/….json or data/PoT/….json")
+    form, subject = source.groups()
+    if subject in _LEFT_OUT:
+        return []
+    question, output = text_field(row, "instruction").strip(), text_field(row, "output")
+    if form == "PoT":
+        question = _REQUEST.sub("", question) or question
+    problem = Problem(
+        id=f"mathinstruct/{default_id}",
+        source="mathinstruct",
+        language="en",
+        question=question,
+        answer=None,
+        subject=subject,
+        split="train",
+    )
+    if form == "PoT":
+        return [candidate(problem, "pot", (Turn("code", output.strip("\n")),), "/pot")]
+    return [candidate(replace(problem, answer=extract(output, problem)), "cot", (Turn("text", output),), "/cot")]

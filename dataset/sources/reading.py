@@ -1,0 +1,109 @@
+"""Rows out of the files that upstreams publish: JSON Lines, a JSON array, Parquet, or a member of a zip archive.
+
+Streaming throughout: a JSON array of a quarter of a gigabyte is never held as a whole. A row that cannot be read comes
+as the text of what is wrong with it, under its number, so that it can be reported and counted.
+"""
+
+from __future__ import annotations
+
+import json
+import zipfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import IO, Any
+
+from dataset.files import LONGEST_LINE_BYTES, parse_line, read_raw_lines
+from sandbox.errors import InputError
+
+Row = dict[str, Any] | str  # the row, or what is wrong with it
+_BLOCK_CHARACTERS = 1 << 20
+
+
+def read_rows(path: Path, member: str | None = None) -> Iterator[tuple[int, Row]]:
+    """The rows of a file with their numbers: of lines in JSON Lines, of elements in an array or a table, from 1.
+
+    `member` names the file inside a .zip archive.
+
+    Raises:
+        InputError: the file is not what its name or its first character says.
+        FileNotFoundError: there is no such file.
+    """
+    if path.suffix == ".parquet":
+        yield from _parquet_rows(path)
+        return
+    if path.suffix == ".zip":
+        yield from _zip_rows(path, member)
+        return
+    with path.open("rb") as file:
+        is_array = file.read(4096).lstrip(b"\xef\xbb\xbf \t\r\n").startswith(b"[")
+    if is_array:
+        with path.open(encoding="utf-8-sig") as text:
+            yield from _array_rows(text, str(path))
+        return
+    for number, line in read_raw_lines(path):
+        yield number, _parsed(line)
+
+
+def _parsed(line: bytes | None) -> Row:
+    try:
+        return parse_line(line)
+    except InputError as error:
+        return str(error)
+
+
+def _array_rows(file: IO[str], name: str) -> Iterator[tuple[int, Row]]:
+    decoder = json.JSONDecoder()
+    buffer, number = file.read(_BLOCK_CHARACTERS).lstrip().removeprefix("["), 0
+    while True:
+        buffer = buffer.lstrip(" \t\r\n,")
+        if buffer.startswith("]"):
+            return
+        try:
+            value, end = decoder.raw_decode(buffer)
+        except json.JSONDecodeError as error:
+            block = file.read(_BLOCK_CHARACTERS)
+            if not block or len(buffer) > LONGEST_LINE_BYTES:
+                # What follows cannot be told apart from what is broken: this ends the file.
+                raise InputError(f"{name}: element {number + 1} of the array is not JSON ({error.msg})") from None
+            buffer += block
+            continue
+        except UnicodeDecodeError as error:
+            raise InputError(f"{name}: not UTF-8 at byte {error.start}: convert the file") from None
+        number += 1
+        buffer = buffer[end:]
+        yield number, value if isinstance(value, dict) else f"expected a JSON object, found {type(value).__name__}"
+
+
+def _parquet_rows(path: Path) -> Iterator[tuple[int, Row]]:
+    import pyarrow
+    from pyarrow import parquet
+
+    try:
+        with parquet.ParquetFile(path) as file:
+            number = 0
+            for batch in file.iter_batches(1000):
+                for row in batch.to_pylist():
+                    number += 1
+                    yield number, row
+    except pyarrow.ArrowInvalid as error:
+        raise InputError(f"{path}: not a Parquet file ({error})") from None
+
+
+@contextmanager
+def _opened(path: Path, member: str | None) -> Iterator[IO[bytes]]:
+    try:
+        with zipfile.ZipFile(path) as archive:
+            if member is None or member not in archive.namelist():
+                raise InputError(f"{path}: expected {member or 'a known file'} in the archive")
+            with archive.open(member) as file:
+                yield file
+    except zipfile.BadZipFile as error:
+        raise InputError(f"{path}: not a zip archive ({error}); fetch it again") from None
+
+
+def _zip_rows(path: Path, member: str | None) -> Iterator[tuple[int, Row]]:
+    with _opened(path, member) as file:
+        for number, line in enumerate(file, 1):
+            if line.strip():
+                yield number, _parsed(line)
