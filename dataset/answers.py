@@ -11,10 +11,10 @@ import re
 from collections.abc import Sequence
 
 from dataset.grading import asked
-from dataset.grading.lexer import Unreadable, braced
+from dataset.grading.lexer import Hints, Unreadable
 from dataset.grading.parser import read
 from dataset.grading.phrases import choice, number, plain, without_lead
-from dataset.grading.surface import MAX_CHARACTERS, clean
+from dataset.grading.surface import MAX_CHARACTERS, braced, clean
 from dataset.grading.tree import Many, Seq, Words, contains
 from dataset.transcript import parse
 from dataset.types import Problem, Turn
@@ -102,7 +102,7 @@ def _boxed(prose: str, question: str) -> str | None:
 def _single(box: str, question: str) -> bool:
     """Whether a box has one value in it, and so may be one of several answers."""
     try:
-        return not contains(read(clean(box[:MAX_CHARACTERS]), question, commas_part=True), (Many, Seq, Words))
+        return not contains(read(clean(box[:MAX_CHARACTERS]), Hints(question, commas_part=True)), (Many, Seq, Words))
     except Unreadable:
         return False
 

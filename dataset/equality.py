@@ -11,13 +11,14 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from dataclasses import replace
 
-from dataset.grading import asked, phrases
+from dataset.grading import asked, phrases, units
 from dataset.grading.compare import compare
-from dataset.grading.lexer import Unreadable
+from dataset.grading.lexer import Hints, Unreadable
 from dataset.grading.parser import read
 from dataset.grading.surface import MAX_CHARACTERS, clean, fold
-from dataset.grading.tree import Node, Num
+from dataset.grading.tree import Node, Qty
 from dataset.grading.values import Decided
 from dataset.types import Verdict
 
@@ -53,24 +54,26 @@ def _decide(reference: str, predicted: str | None, question: str | None) -> Deci
 
 
 def _trees(reference: str, predicted: str, question: str | None) -> Decided:
-    parted = asked.listing(question)
+    hints = Hints(question, commas_part=asked.listing(question))
     try:
-        ours = _read(reference, question, parted)
+        ours = _read(reference, hints)
     except Unreadable:
         return Decided(None, "unreadable reference")
+    known = units.scale(ours.unit) if isinstance(ours, Qty) else None
     try:
-        theirs = _read(predicted, question, parted)
+        theirs = _read(predicted, replace(hints, dimension=known[0] if known else None))
     except Unreadable:
         return Decided(None, "unreadable prediction")
-    try:
-        return compare(ours, theirs, question)
-    except RecursionError:
-        return Decided(None, "too deep")
+    return compare(ours, theirs, question)
 
 
-def _read(text: str, question: str | None, parted: bool) -> Node:
-    value = phrases.number(text)
-    return Num(value) if value is not None else read(text, question, commas_part=parted)
+def _read(text: str, hints: Hints) -> Node:
+    if not any(character.isdigit() for character in text):
+        said = phrases.words(text)
+        if said in phrases.SETS:
+            return phrases.SETS[said]
+        text = phrases.with_digits(text)
+    return read(text, hints)
 
 
 def _value_of_target(predicted: str, reference: str, question: str | None) -> str:

@@ -18,10 +18,6 @@ _TUPLE = re.compile(
     r"\([a-z], ?[a-z](?:, ?[a-z])?\)|\(\\rho|\(r, ?\\theta|坐标|有序|数对|向量|点",
     re.IGNORECASE,
 )
-_ROUNDED = re.compile(
-    r"\bround|nearest|decimal place|to the (?:tenth|hundredth|thousandth)|approximat|significant|四舍五入|保留|精确到|约",
-    re.IGNORECASE,
-)
 _FACTORED = re.compile(r"\bfactor(?:ed|ize|ise)?\b(?! of| in|s)|因式分解|分解因式", re.IGNORECASE)
 _PRIMITIVE = re.compile(r"\\gcd|greatest common (?:divisor|factor) of|relatively prime")
 _ORDERED = re.compile(r"\border\b|排列|顺序", re.IGNORECASE)
@@ -62,10 +58,6 @@ def interval(question: str | None) -> bool:
 
 def point(question: str | None) -> bool:
     return question is not None and _TUPLE.search(question) is not None
-
-
-def rounded(question: str | None) -> bool:
-    return question is not None and _ROUNDED.search(question) is not None
 
 
 def factored(question: str | None) -> bool:

@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping, Sequence
 from fractions import Fraction
 from typing import Any
 
-from mpmath import MPContext, fp, libmp
+from mpmath import MPContext, fp
 
 from dataset.grading.tree import App, Node, Num, Qty, Sym, variables
 
@@ -24,10 +24,6 @@ _POINTS = 4
 
 class NoValue(ValueError):
     """The expression has no finite value here, or one too large to work with."""
-
-
-class Differ(Exception):
-    """Two expressions have clearly different values."""
 
 
 def points(names: Sequence[str]) -> list[dict[str, Fraction]]:
@@ -111,10 +107,7 @@ def evaluate(node: Node, point: Mapping[str, Fraction], context: Any, peak: list
     values = [evaluate(argument, point, context, peak) for argument in node.args]
     if node.op == "add":
         peak[0] = max(peak[0], *(abs(value) for value in values))
-    function = _FUNCTIONS.get((node.op, len(values)))
-    if function is None:
-        raise NoValue(f"{node.op} of {len(values)}")
-    return _finite(function(context, *values), context)
+    return _finite(_call(node.op, values, context), context)
 
 
 def _fraction(value: Fraction, context: Any) -> Any:
@@ -158,37 +151,40 @@ def _root(context: Any, value: Any, degree: Any) -> Any:
     return context.power(value, 1 / degree)
 
 
-_ONE: dict[str, Callable[[Any, Any], Any]] = {
-    "neg": lambda context, x: -x,
-    "deg": lambda context, x: x * context.pi / 180,
-    "sqrt": lambda context, x: context.sqrt(x),
-    "cbrt": lambda context, x: _root(context, x, context.mpf(3)),
-    "abs": lambda context, x: abs(x),
-    "floor": lambda context, x: context.floor(x),
-    "ceil": lambda context, x: context.ceil(x),
-    "ceiling": lambda context, x: context.ceil(x),
-    "factorial": _factorial,
-    "exp": lambda context, x: _power(context, +context.e, x),
-    "ln": lambda context, x: context.ln(x),
-    "log": lambda context, x: context.ln(x),
-    "lg": lambda context, x: context.log10(x),
-    "conjugate": lambda context, x: context.conj(x),
-    **{
-        name: (lambda context, x, name=name: getattr(context, name)(x))
-        for name in str.split(
-            "sin cos tan cot sec csc asin acos atan acot asec acsc sinh cosh tanh coth asinh acosh atanh"
-        )
-    },
-}
-_FUNCTIONS: dict[tuple[str, int], Callable[..., Any]] = {
-    **{(name, 1): function for name, function in _ONE.items()},
-    **{("add", count): lambda context, *terms: sum(terms[1:], terms[0]) for count in range(2, 600)},
-    **{("mul", count): lambda context, *factors: context.fprod(factors) for count in range(2, 600)},
+# Functions of one argument that mpmath has under the same name.
+_SAME_NAME = frozenset(
+    str.split(
+        "sqrt floor ceil ln sin cos tan cot sec csc asin acos atan acot asec acsc sinh cosh tanh coth asinh acosh atanh"
+    )
+)
+_OTHER: dict[tuple[str, int], Callable[..., Any]] = {
+    ("neg", 1): lambda context, x: -x,
+    ("deg", 1): lambda context, x: x * context.pi / 180,
+    ("abs", 1): lambda context, x: abs(x),
+    ("ceiling", 1): lambda context, x: context.ceil(x),
+    ("cbrt", 1): lambda context, x: _root(context, x, context.mpf(3)),
+    ("exp", 1): lambda context, x: _power(context, +context.e, x),
+    ("log", 1): lambda context, x: context.ln(x),
+    ("lg", 1): lambda context, x: context.ln(x) / context.ln(context.mpf(10)),
+    ("conjugate", 1): lambda context, x: context.conj(x),
+    ("factorial", 1): _factorial,
+    ("binomial", 2): _binomial,
     ("div", 2): lambda context, x, y: x / y,
     ("ratio", 2): lambda context, x, y: x / y,
+    ("log", 2): lambda context, x, base: context.ln(x) / context.ln(base),
     ("pow", 2): _power,
     ("root", 2): _root,
-    ("binomial", 2): _binomial,
-    ("log", 2): lambda context, x, base: context.ln(x) / context.ln(base),
 }
-BACKEND = libmp.BACKEND
+
+
+def _call(op: str, values: list[Any], context: Any) -> Any:
+    if op == "add":
+        return sum(values[1:], values[0])
+    if op == "mul":
+        return context.fprod(values)
+    if op in _SAME_NAME and len(values) == 1:
+        return getattr(context, op)(values[0])
+    function = _OTHER.get((op, len(values)))
+    if function is None:
+        raise NoValue(f"{op} of {len(values)}")
+    return function(context, *values)

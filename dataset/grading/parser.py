@@ -19,28 +19,23 @@ import re
 from fractions import Fraction
 
 from dataset.grading import units
-from dataset.grading.atoms import AtomReader, text_of
-from dataset.grading.lexer import Token, Unreadable, tokens
-from dataset.grading.tree import App, Many, Node, Num, Qty, Rel, Seq, Sym, Words
+from dataset.grading.atoms import AtomReader
+from dataset.grading.lexer import Hints, Token, Unreadable, tokens
+from dataset.grading.names import EQUALS, NO_UNIT
+from dataset.grading.tree import App, Many, Node, Num, Qty, Rel, Seq, Words, text_of
 
 _RELATIONS = {
-    "=": "=", "==": "=", "<": "<", ">": ">", "<=": "<=", ">=": ">=", "!=": "!=", "le": "<=", "leq": "<=", "leqslant": "<=",
-    "ge": ">=", "geq": ">=", "geqslant": ">=", "lt": "<", "gt": ">", "ne": "!=", "neq": "!=", "in": "in", "approx": "=",
-    "equiv": "=", "is": "=", "equals": "=", "simeq": "=", "cong": "=",
+    **dict.fromkeys(("=", "==", "is", "equals", "approx", "equiv", "simeq", "cong"), "="),
+    **dict.fromkeys(("<=", "le", "leq", "leqslant"), "<="),
+    **dict.fromkeys((">=", "ge", "geq", "geqslant"), ">="),
+    **dict.fromkeys(("!=", "ne", "neq"), "!="),
+    "<": "<", "lt": "<", ">": ">", "gt": ">", "in": "in",
 }  # fmt: skip
 _SETS = {"cup": "union", "bigcup": "union", "cap": "intersection", "bigcap": "intersection", "setminus": "difference",
          "backslash": "difference"}  # fmt: skip
 _PARTS = {",": ",", ";": ",", "and": "and", "or": "or"}
 _TIMES = frozenset({"*", "times", "cdot", "ast", "bullet"})
 _OVER = frozenset({"/", "div"})
-# Words that change what a number says; a phrase that has one is no unit.
-_NO_UNIT = frozenset(
-    str.split(
-        "not no minus plus times more less fewer over than negative root pi half quarter third squared cubed "
-        "except equals is undefined nan none error approximately about if when where with hence thus "
-        "therefore"
-    )
-)
 
 
 class Parser(AtomReader):
@@ -74,22 +69,32 @@ class Parser(AtomReader):
         return Many(tuple(items), kind)
 
     def relation(self) -> Node:
-        start = self.position
-        try:
-            first = self.union()
-            if self.next.kind == "word" and self.next.text not in _RELATIONS and self.finds_equals():
-                raise Unreadable("words before an equals sign")
-        except Unreadable:
-            self.position = start
-            label = self.label()
-            if label is None:
-                raise
-            first = label
+        first = self.left_side() if self.depth == 1 else self.union()
         sides, ops = [first], []
         while (op := self.relation_sign()) is not None:
             ops.append(op)
             sides.append(self.union())
         return Rel(tuple(ops), tuple(sides)) if ops else first
+
+    def left_side(self) -> Node:
+        """A side of a relation, or what stands before an equals sign as a label if it has no other meaning.
+
+        Asked only outside of brackets: a second reading at every level would take exponential time.
+        """
+        start, depth = self.position, self.depth
+        labelled = self.finds_equals()
+        try:
+            side = self.union()
+            if not labelled or self.next.kind != "word" or self.next.text in EQUALS:
+                return side
+        except Unreadable:
+            if not labelled:
+                raise
+        self.position, self.depth, self.bars = start, depth, 0
+        words = []
+        while self.next.text not in EQUALS:
+            words.append(self.take().text)
+        return Words(" ".join(words))
 
     def relation_sign(self) -> str | None:
         token = self.next
@@ -114,18 +119,9 @@ class Parser(AtomReader):
         for token in self.tokens[self.position :]:
             if token.kind == "end" or token.text in (",", ";", "and", "or"):
                 return False
-            if token.kind in ("sign", "word") and token.text in ("=", "is", "equals"):
+            if token.kind in ("sign", "word") and token.text in EQUALS:
                 return True
         return False
-
-    def label(self) -> Words | None:
-        """The tokens up to the next equals sign as words; None where there is no such sign."""
-        if not self.finds_equals():
-            return None
-        words = []
-        while self.next.text not in ("=", "is", "equals"):
-            words.append(self.take().text)
-        return Words(" ".join(words))
 
     def union(self) -> Node:
         left = self.ratio()
@@ -192,15 +188,16 @@ class Parser(AtomReader):
             return Qty(value, units.phrase(self.take().text))
         if self.next.text in ("pmod", "bmod", "mod") or (self.next.text == "(" and self.after(("mod",))):
             return Qty(value, f"mod {self.modulus()}")
-        if self.next.kind != "word" or self.next.text in ("to", "is", "equals", "in"):
+        token = self.next
+        if token.kind != "word" or token.text in EQUALS | {"to", "in"}:
             return None
         value = self.multiplied(value)
         phrase = self.unit_words()
         if not phrase:
             return value
         found: Node = Qty(value, units.phrase(phrase))
-        # "2 hours 30 minutes", 5元6角
-        if self.next.kind == "number":
+        following = self.next
+        if following.kind == "number":  # "2 hours 30 minutes", 5元6角
             smaller = self.product()
             if not isinstance(smaller, (Qty, App)):
                 raise Unreadable(f"a number after {phrase!r}")
@@ -234,25 +231,23 @@ class Parser(AtomReader):
         return value
 
     def unit_words(self) -> str:
-        words = []
+        """The words of a unit or noun with their powers: "square units", "miles / hour", "bags of flour"."""
+        words: list[str] = []
         while True:
             token = self.next
-            if token.kind == "word":
-                if token.text.lower() in _NO_UNIT:
+            word_follows = bool(words) and self.tokens[min(self.position + 1, len(self.tokens) - 1)].kind == "word"
+            if token.kind == "word" or (token.text == "/" and word_follows):
+                if token.text.lower() in NO_UNIT:
                     raise Unreadable(f"{token.text!r} after a number")
                 words.append(self.take().text)
+            elif token.text in ("-", "'", ".", "a") and word_follows:
+                self.take()
             elif words and token.text == "^":
                 self.take()
                 exponent = self.argument()
                 if not isinstance(exponent, Num):
                     raise Unreadable("a unit to a power that is no number")
                 words[-1] += f"^{exponent.value}"
-            elif words and token.text == "/" and self.tokens[self.position + 1].kind == "word":
-                words.append(self.take().text)
-            elif (words and token.text in ("-", "'", ".") and self.tokens[self.position + 1].kind == "word") or (
-                words and token.kind == "letter" and token.text == "a" and self.tokens[self.position + 1].kind == "word"
-            ):
-                self.take()
             else:
                 return " ".join(words)
 
@@ -280,13 +275,10 @@ def _times(left: Node, right: Node) -> Node:
     return App("mul", (left, right))
 
 
-def read(text: str, question: str | None = None, *, commas_part: bool = False) -> Node:
-    """The tree of `text`, which `surface.clean` has been over. `commas_part`: "1,234" is two numbers.
+def read(text: str, hints: Hints | None = None) -> Node:
+    """The tree of `text`, which `surface.clean` has been over.
 
     Raises:
         Unreadable: it is in no notation that is known here, or too long or deep.
     """
-    return Parser(tokens(text, question, commas_part=commas_part)).whole()
-
-
-__all__ = ["Sym", "Unreadable", "read"]
+    return Parser(tokens(text, hints or Hints())).whole()

@@ -1,4 +1,4 @@
-r"""Answers that are words: names, choices, yes and no, clock times, dates, numbers written out in English or Chinese."""
+"""Answers that are words: names, choices, yes and no, clock times, dates, numbers written out."""
 
 from __future__ import annotations
 
@@ -6,13 +6,15 @@ import re
 from fractions import Fraction
 
 from dataset.grading.surface import ROW_BREAK
+from dataset.grading.tree import Node, Seq, Sym
 
 _WRAPPER = re.compile(
     r"\\(?:text|textbf|textit|textrm|textsf|texttt|textnormal|mbox|hbox|mathrm|operatorname|mathbf|mathit|mathsf|mathcal|"
     r"emph|underline|boxed|bm)\s*\{([^{}]*)\}"
 )
 _LEAD = re.compile(
-    r"^(?:(?:so|thus|hence|therefore),? )?(?:the )?(?:final |correct )?(?:answer|option|choice|result)s?(?: is| are)?\s*[:=]?\s*"
+    r"^(?:\\text\{\s*)?(?:(?:so|thus|hence|therefore),? )?(?:the )?(?:final |correct )?"
+    r"(?:answer|option|choice|result)s?(?: is| are)?\s*[:=]?\s*\}?\s*"
     r"|^(?:正确)?(?:答案|选项)(?:是|为)?\s*[:：]?\s*|^答\s*[:：]\s*|^选择?\s*(?=[A-H])"
     r"|^(?:about|approximately|approx\.?|roughly|nearly|大约|约|近似|≈|\\approx|\\sim)\s*",
     re.IGNORECASE,
@@ -20,14 +22,16 @@ _LEAD = re.compile(
 _MONTHS = str.split("january february march april may june july august september october november december")
 _DAYS = ["monday", "tuesday", "wednesday", "thursday", "friday", "saturday", "sunday"]
 _SAME = (
-    ("no solution", "no solutions", "none", "no real solutions", "no real solution", "empty set", "the empty set", "无解",
-     "没有", "there are no solutions", "emptyset", "varnothing", "no answer", "无", "不存在解", "空集"),
+    ("no solution", "no solutions", "none", "no real solutions", "no real solution", "empty set", "the empty set",
+     "无解", "没有", "there are no solutions", "emptyset", "varnothing", "no answer", "无", "不存在解", "空集"),
     ("undefined", "does not exist", "dne", "doesnt exist", "不存在", "无意义"),
     ("infinitely many", "infinite", "infinity", "infinitely many solutions", "无数", "无穷多", "无数个"),
     ("yes", "true", "correct", "right", "是", "对", "正确", "是的", "能", "可以", "够"),
     ("no", "false", "incorrect", "wrong", "否", "错", "不是", "错误", "不对", "不能", "不可以", "不够"),
     ("all real numbers", "all reals", "real numbers", "all real x", "全体实数", "任意实数", "一切实数", "实数集"),
 )  # fmt: skip
+# What these mean where a set is expected.
+SETS: dict[str | None, Node] = {"all real numbers": Sym("RR"), "no solution": Seq("{", (), "}")}
 _MEANING = {phrase: group[0] for group in _SAME for phrase in group}
 _ARTICLES = frozenset({"the", "a", "an", "is", "are", "it", "its", "that", "this"})
 _ONES = str.split(
@@ -44,9 +48,10 @@ _TIME = re.compile(
     r"\s*(?P<meridian>[ap]\s*\.?\s*m\b\.?|o\s*'?\s*clock)?",
     re.IGNORECASE,
 )
+_MONTH = "|".join(f"{month[:3]}(?:{month[3:]})?" for month in _MONTHS)
 _DATE = re.compile(
-    rf"(?:(?P<month>{'|'.join(m[:3] + f'(?:{m[3:]})?' for m in _MONTHS)})\.?\s*(?P<day>\d{{1,2}})(?:st|nd|rd|th)?"
-    rf"|(?P<day2>\d{{1,2}})(?:st|nd|rd|th)?\s*(?:of\s+)?(?P<month2>{'|'.join(m[:3] + f'(?:{m[3:]})?' for m in _MONTHS)})\.?)"
+    rf"(?:(?P<month>{_MONTH})\.?\s*(?P<day>\d{{1,2}})(?:st|nd|rd|th)?"
+    rf"|(?P<day2>\d{{1,2}})(?:st|nd|rd|th)?\s*(?:of\s+)?(?P<month2>{_MONTH})\.?)"
     r"(?:\s*,?\s*(?P<year>\d{4}))?|(?:(?P<year_zh>\d{4})年)?(?P<month_zh>\d{1,2})月(?P<day_zh>\d{1,2})[日号]",
     re.IGNORECASE,
 )
@@ -95,11 +100,11 @@ def choice(text: str) -> str | None:
 
 
 def several_choices(text: str) -> tuple[str, ...] | None:
-    """The letters of several choices, sorted: "A, D", "D and A", "AD" in capitals alone stay in their order."""
+    """The letters of several choices, sorted: "A, D" and "D and A" and AD, but not DA, which is a name."""
     said = re.sub(r"\band\b|和|[\s,;()&.]|\\quad", " ", plain(text)).split()
-    if len(said) > 1 and all(re.fullmatch("[A-J]", word) for word in said):
-        return tuple(sorted(said))
-    return None
+    if len(said) == 1 and re.fullmatch("[A-J]{2,}", said[0]) and list(said[0]) == sorted(set(said[0])):
+        return tuple(said[0])
+    return tuple(sorted(said)) if len(said) > 1 and all(re.fullmatch("[A-J]", word) for word in said) else None
 
 
 def clock(text: str) -> tuple[int, bool, bool] | None:
@@ -154,6 +159,22 @@ def number(text: str) -> Fraction | None:
         else:
             current += _ENGLISH[part]
     return Fraction(total + current)
+
+
+def with_digits(text: str) -> str:
+    """`text` with the number that it begins with in digits: "twenty dollars" is "20 dollars", 九个 is 9个."""
+    said = plain(text)
+    if (value := number(said)) is not None:
+        return f"({value})"
+    if match := re.match(r"[零一二三四五六七八九十百千万亿两]+(?=[\u4e00-\u9fff])", said):
+        value = number(match[0])
+        return said if value is None else f"{value}{said[match.end() :]}"
+    words_said = said.split(" ")
+    for count in range(len(words_said) - 1, 0, -1):
+        value = number(" ".join(words_said[:count]))
+        if value is not None:
+            return f"{value} {' '.join(words_said[count:])}"
+    return text
 
 
 def _chinese(said: str) -> int | None:

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from mpmath import fp
 
 from dataset.grading import exact, numeric
-from dataset.grading.tree import App, Many, Node, Num, Rel, Seq, Sym, Words, variables
+from dataset.grading.tree import App, Many, Node, Rel, Seq, Sym, Words, variables
 
 INFINITE = Sym("oo")
 MINUS_INFINITE = App("neg", (INFINITE,))
@@ -38,6 +38,8 @@ def is_set(node: Node) -> bool:
         return node.ops == ("in",) or all(op in ("<", ">", "<=", ">=", "!=") for op in node.ops)
     if isinstance(node, Many):
         return any(isinstance(item, Rel) and is_set(item) for item in node.items)
+    if isinstance(node, Seq) and node.open == "{" and len(node.items) == 1:  # {x | x > 3}
+        return isinstance(node.items[0], Rel) and is_set(node.items[0])
     return node == Sym("RR")
 
 
@@ -219,14 +221,12 @@ def _intersect(one: list[Piece], other: list[Piece]) -> list[Piece]:
 
 def _complement(found: list[Piece]) -> list[Piece]:
     result: list[Piece] = []
-    low, closed = MINUS_INFINITE, False
+    low: Node = MINUS_INFINITE
+    closed = False
     for piece in _merge(found):
         if piece.low > float("-inf"):
             result += _interval(low, closed, piece.low_node, not piece.low_closed) or []
         low, closed = piece.high_node, not piece.high_closed
         if piece.high == float("inf"):
             return result
-    return result + [_piece(low, closed, INFINITE, False)]
-
-
-__all__ = ["Num", "Piece", "is_set", "pieces", "real", "same"]
+    return [*result, _piece(low, closed, INFINITE, False)]

@@ -96,8 +96,24 @@ def _dollars(text: str) -> str:
     """Dollar signs that only switch LaTeX's mode taken out; those before a number as `\\$`."""
     if "$" not in text:
         return text
-    bare = text.replace(r"\$", "\0")
+    bare = re.sub(r"(?:US|AU|CA|HK|NT|S)?\s*\\\$", "\0", text)
     if bare.count("$") % 2 == 0:
         bare = bare.replace("$", "")
     bare = re.sub(r"\$(?=\s*-?[\d.])", "\0", bare).replace("$", "")
     return bare.replace("\0", r"\$")
+
+
+def braced(text: str, position: int) -> tuple[str, int]:
+    """What stands in the braces that open at `position`, and where they end; else the one character there."""
+    if position >= len(text) or text[position] != "{":
+        return text[position : position + 1], min(position + 1, len(text))
+    depth, end = 0, position
+    while end < len(text):
+        if text[end] == "\\":
+            end += 2
+            continue
+        depth += (text[end] == "{") - (text[end] == "}")
+        end += 1
+        if depth == 0:
+            return text[position + 1 : end - 1], end
+    return text[position + 1 :], len(text)

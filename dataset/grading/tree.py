@@ -116,3 +116,22 @@ def variables(node: Node) -> frozenset[str]:
 def contains(node: Node, kind: type | tuple[type, ...]) -> bool:
     """Whether a node of `kind` is in `node`, itself included."""
     return isinstance(node, kind) or any(contains(child, kind) for child in children(node))
+
+
+def text_of(node: Node) -> str:
+    """`node` as short text, equal for equal trees; for names and messages."""
+    if isinstance(node, Num):
+        return str(node.value) if node.value.numerator.bit_length() < 10_000 else "a long number"
+    if isinstance(node, Sym):
+        return node.name
+    if isinstance(node, Words):
+        return node.text
+    if isinstance(node, App):
+        return f"{node.op}({','.join(text_of(argument) for argument in node.args)})"
+    if isinstance(node, (Seq, Many)):
+        return "(" + ",".join(text_of(item) for item in node.items) + ")"
+    if isinstance(node, Based):
+        return f"{node.digits}_{node.base}"
+    if isinstance(node, Qty):
+        return f"{text_of(node.value)} {node.unit}"
+    return type(node).__name__

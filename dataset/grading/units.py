@@ -11,10 +11,10 @@ from fractions import Fraction
 # dimension: {unit: how many of the first one it is}. Names are as `phrase` leaves them.
 _TABLE: dict[str, dict[str, str]] = {
     "length": {
-        "m meter metre 米 公尺": "1", "cm centimeter centimetre 厘米 公分": "1/100", "mm millimeter millimetre 毫米": "1/1000",
-        "dm decimeter decimetre 分米": "1/10", "km kilometer kilometre 千米 公里": "1000",
-        "in inch 英寸": "127/5000", "ft foot feet 英尺": "381/1250", "yd yard 码": "1143/1250", "mi mile 英里": "201168/125",
-        "里": "500", "nm nanometer": "1/1000000000",
+        "m meter metre 米 公尺": "1", "cm centimeter centimetre 厘米 公分": "1/100",
+        "mm millimeter millimetre 毫米": "1/1000", "dm decimeter decimetre 分米": "1/10",
+        "km kilometer kilometre 千米 公里": "1000", "in inch 英寸": "127/5000", "ft foot feet 英尺": "381/1250",
+        "yd yard 码": "1143/1250", "mi mile 英里": "201168/125", "里": "500", "nm nanometer": "1/1000000000",
     },
     "area": {
         "m^2 平方米": "1", "cm^2 平方厘米": "1/10000", "mm^2 平方毫米": "1/1000000", "dm^2 平方分米": "1/100",
@@ -24,15 +24,16 @@ _TABLE: dict[str, dict[str, str]] = {
         "acre": "40468564224/10000000",
     },
     "volume": {
-        "m^3 立方米": "1", "cm^3 cc 立方厘米 ml milliliter millilitre 毫升": "1/1000000", "mm^3 立方毫米": "1/1000000000",
-        "dm^3 立方分米 l liter litre 升": "1/1000", "km^3": "1000000000",
+        "m^3 立方米": "1", "cm^3 cc 立方厘米 ml milliliter millilitre 毫升": "1/1000000",
+        "mm^3 立方毫米": "1/1000000000", "dm^3 立方分米 l liter litre 升": "1/1000", "km^3": "1000000000",
         "in^3": "16387064/1000000000000", "ft^3": "28316846592/1000000000000", "yd^3": "764554857984/1000000000000",
         "gallon gal": "3785411784/1000000000000", "quart qt": "946352946/1000000000000",
         "pint": "473176473/1000000000000",
     },
     "mass": {
-        "g gram gm 克": "1", "kg kilogram 千克 公斤": "1000", "mg milligram 毫克": "1/1000", "t ton tonne 吨": "1000000",
-        "lb pound 磅": "45359237/100000", "oz ounce 盎司": "45359237/1600000", "斤": "500", "两": "50",
+        "g gram gm 克": "1", "kg kilogram 千克 公斤": "1000", "mg milligram 毫克": "1/1000",
+        "t ton tonne 吨": "1000000", "lb pound 磅": "45359237/100000", "oz ounce 盎司": "45359237/1600000",
+        "斤": "500", "两": "50",
     },
     "time": {
         "s sec second 秒 秒钟": "1", "min minute 分钟": "60", "h hr hour 小时 时 钟头": "3600", "day 天 日": "86400",
@@ -41,6 +42,7 @@ _TABLE: dict[str, dict[str, str]] = {
     "months": {"month 月 个月": "1", "year yr 年": "12", "decade": "120", "century": "1200"},
     "dollars": {"$ dollar usd 美元 buck": "1", "cent ¢ 美分": "1/100"},
     "yuan": {"元 yuan ¥ rmb cny 块钱 元钱": "1", "角 毛": "1/10", "分钱": "1/100"},
+    "rupees": {"₹ rs rupee inr": "1"},
     "euros": {"€ euro eur": "1"},
     "pounds sterling": {"£ gbp": "1"},
     "percent": {"% percent pct percentage": "1"},
@@ -53,7 +55,7 @@ UNITS: dict[str, tuple[str, Fraction]] = {
     for name in names.split()
 }
 _CANONICAL = {name: names.split()[0] for group in _TABLE.values() for names in group for name in names.split()}
-_PLURAL_KEPT = frozenset({"feet", "s", "ms", "us", "gas", "bus", "class", "rs"})
+_PLURAL_KEPT = frozenset({"feet", "s", "ms", "gas", "bus", "class", "rs"})
 _POWERS = {"square": "2", "squared": "2", "sq": "2", "cubic": "3", "cubed": "3"}
 MULTIPLIERS: dict[str, int] = {
     "hundred": 10**2, "thousand": 10**3, "million": 10**6, "billion": 10**9, "trillion": 10**12, "dozen": 12,
@@ -81,7 +83,7 @@ def phrase(text: str) -> str:
         text = "mile/hour"
     text = re.sub(r"\bper cent\b", "percent", text)
     text = re.sub(r"\bper\b|(?<=[^每])每(?=.)", "/", text)
-    words = []
+    words: list[str] = []
     power = ""
     for word in re.findall(r"/|[^\s/^]+(?:\^\d+)?", text):
         if word in _POWERS:

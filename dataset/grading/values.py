@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from fractions import Fraction
 from typing import NamedTuple
 
 from mpmath import fp
 
 from dataset.grading import apart, asked, exact, numeric
-from dataset.grading.tree import App, Node, Num, Qty, Sym, Words, children, contains
+from dataset.grading.tree import App, Node, Num, Qty, Sym, children
 
 FLOAT_DIGITS = 10  # a decimal of at least this many significant digits may be a float's print of an exact value …
 FLOAT_ERROR = 1e-9  # … and is taken for it within this relative error
@@ -21,6 +22,12 @@ class Decided(NamedTuple):
     rule: str
 
 
+def all_of(rule: str, decisions: Iterable[Decided]) -> Decided:
+    """Right if all are, wrong if one is, else not decided."""
+    answers = {decision.correct for decision in decisions}
+    return Decided(False if False in answers else None if None in answers else True, rule)
+
+
 def same_value(reference: Node, predicted: Node, question: str | None = None) -> Decided:
     """Whether two values without unit, list or relation in them are equal."""
     one, other = exact.rational(reference), exact.rational(predicted)
@@ -28,8 +35,8 @@ def same_value(reference: Node, predicted: Node, question: str | None = None) ->
         return _rationals(reference, predicted, one, other)
     if not (_is_value(reference) and _is_value(predicted)):
         return Decided(False, "another kind")
-    if _infinite(reference) != _infinite(predicted):
-        return Decided(False, "infinity")
+    if _infinite(reference) or _infinite(predicted):
+        return Decided(reference == predicted, "infinity")
     if asked.factored(question) and _is_product(reference) and _is_sum(predicted):
         return Decided(False, "not factored")
     try:
