@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import os
 import re
@@ -14,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from sandbox import wire
-from sandbox.errors import SandboxUnavailable
+from sandbox.errors import SandboxError, SandboxUnavailable, SessionLost
 from sandbox.jail import Tier
 from sandbox.pipes import Pipes
 
@@ -104,12 +105,10 @@ class Station:
         try:
             return await asyncio.shield(future)
         except asyncio.CancelledError:
-            self._channel.send({"op": "cancel", "id": name})
-            try:
+            with contextlib.suppress(SandboxUnavailable):  # its slot died, and it with it
+                self._channel.send({"op": "cancel", "id": name})
                 _, work = await future
                 os.close(work)
-            except SandboxUnavailable:
-                pass  # its slot died, and it with it
             raise
         finally:
             self._open.pop(name, None)
@@ -140,17 +139,20 @@ class Station:
             self._died()
             return
         if name := message.get("done"):
-            self._answer(name, (message, descriptors[0]))
+            if not self._answer(name, (message, descriptors[0])):
+                os.close(descriptors[0])
             return
         if name := message.get("refused"):
-            self._fail(name, message["reason"])
+            self._fail(name, SandboxUnavailable(message["reason"]))
+        elif name := message.get("lost"):
+            self._fail(name, SessionLost("the session ended before this cell could begin"))
         elif name := message.get("failed"):
-            self._fail(name, message["reason"])
+            self._fail(name, SandboxUnavailable(message["reason"]))
         elif name := message.get("opened"):
             self._answer(name, None)
         elif name := message.get("ended"):
             self._crew.session_ended(name, message["reason"])
-            self._fail(name, message["reason"])
+            self._fail(name, SessionLost(message["reason"]))
             self._answer("end " + name, None)
         elif message.get("zygote") == "died":
             self.zygote = False
@@ -158,20 +160,23 @@ class Station:
         elif "ready" in message and not self.ready.done():
             self.ready.set_result(None)
 
-    def _answer(self, name: str, answer: Any) -> None:
+    def _answer(self, name: str, answer: Any) -> bool:
+        """Whether somebody still waited for it."""
         future = self._open.pop(name, None)
-        if future is not None and not future.done():
-            future.set_result(answer)
+        if future is None or future.done():
+            return False
+        future.set_result(answer)
+        return True
 
-    def _fail(self, name: str, reason: str) -> None:
+    def _fail(self, name: str, error: SandboxError) -> None:
         future = self._open.pop(name, None)
         if future is not None and not future.done():
-            future.set_exception(SandboxUnavailable(reason))
+            future.set_exception(error)
 
     def _died(self) -> None:
         self.alive = self.zygote = False
         for name in list(self._open):
-            self._fail(name, "the process that ran it died")
+            self._fail(name, SandboxUnavailable("the process that ran it died"))
         if not self.ready.done():
             self.ready.set_exception(SandboxUnavailable("a slot died while it started"))
             self.ready.exception()
@@ -180,7 +185,7 @@ class Station:
     def close(self) -> None:
         self._channel.close()
         for name in list(self._open):
-            self._fail(name, "the engine was closed")
+            self._fail(name, SandboxUnavailable("the engine was closed"))
 
 
 class Crew:
@@ -209,10 +214,8 @@ class Crew:
     async def start(self) -> None:
         async with asyncio.timeout(_START_SECONDS):
             await self._launch()
-            for index in range(self._workers):
-                station = Station(self, index)
-                self._new_slot(station)
-                self.stations.append(station)
+            self.stations.clear()
+            self.stations.extend([self._new_slot(index) for index in range(self._workers)])
             if self._preload:
                 await self._new_mother()
                 for station in self.stations:
@@ -255,11 +258,16 @@ class Crew:
             self._warden.send({"op": "mother"}, [theirs.fileno()])
         self._mother = await self._greet(ours, "mother", self._mother_died)
 
-    def _new_slot(self, station: Station) -> None:
+    def _new_slot(self, index: int) -> Station:
+        """A slot that says itself when it is ready; it takes its place among the stations then."""
+        station = Station(self, index)
         ours, theirs = wire.pair()
         with theirs:
-            self._warden.send({"op": "slot", "index": station.index}, [theirs.fileno()])
+            self._warden.send({"op": "slot", "index": index}, [theirs.fileno()])
         station.connect(ours)
+        if index < len(self.stations):
+            self.stations[index] = station
+        return station
 
     def _new_zygote(self, station: Station) -> None:
         ours, theirs = wire.pair()
@@ -272,10 +280,8 @@ class Crew:
     def replace_zygote(self, station: Station) -> None:
         if not self.closed:
             self.restarts += 1
-            try:
+            with contextlib.suppress(SandboxUnavailable):  # the mother is gone, too; her successor supplies every slot
                 self._new_zygote(station)
-            except SandboxUnavailable:
-                pass  # the mother is gone, too; her successor supplies every slot
 
     def replace_slot(self, station: Station) -> None:
         if not self.closed:
@@ -283,13 +289,13 @@ class Crew:
             self._spawn(self._replace_slot(station))
 
     async def _replace_slot(self, old: Station) -> None:
-        station = Station(self, old.index)
-        self.stations[old.index] = station
-        self._new_slot(station)
-        if self._preload and self._mother.open:
-            self._new_zygote(station)
-        await station.ready
-        self._station_free(station)
+        """A new slot where one died; nothing if the warden died, since then all begin anew."""
+        with contextlib.suppress(SandboxUnavailable):
+            station = self._new_slot(old.index)
+            await station.ready
+            if self._preload and self._mother.open:
+                self._new_zygote(station)
+            self._station_free(station)
 
     def _mother_died(self) -> None:
         if not self.closed:
@@ -297,10 +303,11 @@ class Crew:
             self._spawn(self._replace_mother())
 
     async def _replace_mother(self) -> None:
-        await self._new_mother()
-        for station in self.stations:
-            if station.alive and not station.zygote:
-                self._new_zygote(station)
+        with contextlib.suppress(SandboxUnavailable):
+            await self._new_mother()
+            for station in self.stations:
+                if station.alive and not station.zygote:
+                    self._new_zygote(station)
 
     def _warden_died(self) -> None:
         if not self.closed:
@@ -308,7 +315,22 @@ class Crew:
             self._spawn(self._restart())
 
     async def _restart(self) -> None:
-        raise NotImplementedError
+        """Begin anew after the warden's death, which ended every process of the engine."""
+        while not self.closed:
+            try:
+                await self._wait_for_launcher()
+                for station in self.stations:
+                    station.close()
+                await self.start()
+                break
+            except SandboxUnavailable:
+                await asyncio.sleep(1.0)
+        for station in self.stations:
+            self._station_free(station)
+
+    async def _wait_for_launcher(self) -> None:
+        if self._process is not None:
+            await asyncio.get_running_loop().run_in_executor(None, self._process.wait)
 
     def _spawn(self, coroutine: Any) -> None:
         task = asyncio.get_running_loop().create_task(coroutine)
@@ -325,8 +347,7 @@ class Crew:
         for name in ("_mother", "_warden"):
             if channel := getattr(self, name, None):
                 channel.close()
-        if self._process is not None:
-            await asyncio.get_running_loop().run_in_executor(None, self._process.wait)
+        await self._wait_for_launcher()
 
 
 ENVIRONMENT = {

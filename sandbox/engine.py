@@ -15,7 +15,6 @@ from collections import Counter, OrderedDict, deque
 from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
-from sandbox import wire
 from sandbox.crew import Crew, Station
 from sandbox.errors import Overloaded, SandboxUnavailable, SessionBusy, SessionLost
 from sandbox.jail import choose_tier
@@ -176,6 +175,8 @@ class Engine:
             isolation=self._crew.tier.name, session=session is not None,
         )  # fmt: skip
         self._count(result)
+        if session is not None and result.state_lost:
+            self._forget(session.name, f"its last cell ended it ({result.status})")
         return result
 
     def _count(self, result: ExecResult) -> None:

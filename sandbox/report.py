@@ -35,7 +35,7 @@ def read_report(data: bytes, output_bytes: int) -> dict[str, Any]:
     if not isinstance(claims, dict):
         return dict(_UNREADABLE)
     value, value_cut, error = claims.get("value"), claims.get("value_cut", 0), claims.get("error")
-    report = dict(_UNREADABLE)
+    report: dict[str, Any] = dict(_UNREADABLE)
     if isinstance(value, str):
         content, cut = cut_middle(_sound(value).encode(), output_bytes + 64)
         report["value"] = content.decode()

@@ -59,7 +59,7 @@ class Program:
         return report
 
     def _execute(self, code: str, name: str, mode: str) -> object:
-        tree = compile(code, name, "exec", ast.PyCF_ONLY_AST, dont_inherit=True)
+        tree = ast.parse(code, name)
         last = tree.body[-1] if tree.body else None
         if mode != "notebook" or not isinstance(last, ast.Expr) or _hushed(code):
             exec(compile(tree, name, "exec", dont_inherit=True), self.module.__dict__)

@@ -12,16 +12,18 @@ import select
 import socket
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, NoReturn
 
 from sandbox import wire
-from sandbox.jail import cgroups, namespaces
+from sandbox.jail import cgroups, namespaces, none
 from sandbox.jail.namespaces import Confinement, Jail
+from sandbox.memory import LOOK_SECONDS, Watch
 from sandbox.spawn import start
 
 FIRST_UID, FIRST_SESSION_UID, SESSION_UIDS = 60_100, 61_000, 4_000
+_OVERHEAD_BYTES = 256 << 20  # what a warm zygote has mapped to write, generously
 _SPARE_FILE_BYTES = 64 << 20  # Limits.file_bytes' default: a spare jail of another size is of no use
 
 
@@ -59,18 +61,22 @@ class Life:
     """A jailed program's process: a run, or a session between its opening and its end."""
 
     name: str
-    jail: Jail
+    jail: Jail | none.Folder
     group: cgroups.Group | None
     session: bool
     line: socket.socket | None = None
     pid: int = 0
     cell: Cell | None = None
     why_ended: str | None = None
+    warm: bool = False
+    numbers: list[int] = field(default_factory=list)  # its process and its init, as /proc numbers them
+    peak: int = 0  # where no control group counts
 
     def cpu_seconds(self) -> float:
         """CPU time of the program's process so far, from the kernel's clock for it."""
         with contextlib.suppress(OSError):
-            return time.clock_gettime((~self.pid << 3) | 2)
+            seconds: float = time.clock_gettime((~self.pid << 3) | 2)
+            return seconds
         return 0.0
 
 
@@ -84,7 +90,9 @@ class Slot:
         self._handlers: dict[int, Callable[[], None]] = {}
         self._lives: dict[str, Life] = {}
         self._sessions_opened = 0
-        self._spare: Jail | None = None
+        self._spare: Jail | none.Folder | None = None
+        self._memory = Watch(host.proc)
+        self._zygote_number = self._zygote_inherited = 0
         self._watch(engine.fileno(), self._on_engine)
 
     def _watch(self, descriptor: int, handler: Callable[[], None]) -> None:
@@ -104,6 +112,7 @@ class Slot:
                 if handler := self._handlers.get(descriptor):
                     handler()
             self._end_what_is_over_time()
+            self._end_what_is_over_memory()
 
     # -- orders ------------------------------------------------------------------------------------------------
 
@@ -158,14 +167,16 @@ class Slot:
                 assert self._host.groups is not None
                 group = self._host.groups.group(f"session-{self._index}-{self._sessions_opened}")
             group.begin(limits["memory_bytes"], limits["processes"])
-        life = Life(message["id"], jail, group, session)
+        life = Life(message["id"], jail, group, session, warm=message["warm"])
         self._lives[life.name] = life
         return life
 
-    def _jail(self, file_bytes: int, *, session: bool) -> Jail:
+    def _jail(self, file_bytes: int, *, session: bool) -> Jail | none.Folder:
         if not session and self._spare is not None and self._spare.file_bytes == file_bytes:
             jail, self._spare = self._spare, None
             return jail
+        if not self._host.isolated:
+            return none.Folder(file_bytes)
         if not self._host.root:
             uid, gid = os.geteuid(), os.getegid()
         elif session:
@@ -190,8 +201,9 @@ class Slot:
             session=life.session,
             cpu_seconds=limits["cpu_seconds"],
             file_bytes=limits["file_bytes"],
-            processes=None if life.group else limits["processes"] + 1,  # the jail's init is one of them
-            data_bytes=None if life.group else limits["memory_bytes"],
+            # The jail's init is one of them. Without a user namespace or a uid of its own, the count would be the user's.
+            processes=None if life.group or not self._host.isolated else limits["processes"] + 1,
+            data_bytes=None if life.group else 2 * limits["memory_bytes"] + _OVERHEAD_BYTES,
             isolated=self._host.isolated,
         )
 
@@ -214,6 +226,7 @@ class Slot:
 
     def _started(self, life: Life, pid: int) -> None:
         life.pid = pid
+        life.jail.hold(pid)
         if life.session:
             if life.group is not None:
                 life.group.enter(pid)  # it waits for its first cell: nothing is charged to the slot meanwhile
@@ -222,7 +235,9 @@ class Slot:
     def _cell(self, message: wire.Message, descriptors: list[int]) -> None:
         life = self._lives.get(message["session"])
         if life is None or life.line is None:
-            self._refuse(message, descriptors, "lost")
+            for descriptor in descriptors:
+                os.close(descriptor)
+            wire.send(self._engine, {"lost": message["id"]})
             return
         life.cell = Cell(message["id"], time.monotonic(), life.cpu_seconds(), message["limits"])
         if life.group is not None:
@@ -248,6 +263,7 @@ class Slot:
     def _milliseconds_to_deadline(self) -> float | None:
         now = time.monotonic()
         waits = [self._seconds_left(life, life.cell, now) for life in self._lives.values() if life.cell]
+        waits += [LOOK_SECONDS for life in self._lives.values() if life.group is None and life.cell]
         return max(min(waits), 0.0) * 1000 if waits else None
 
     @staticmethod
@@ -255,8 +271,8 @@ class Slot:
         """Until the wall clock or, at the earliest, the CPU clock runs out."""
         if cell.why:
             return 3600.0  # killed already; its end will wake us
-        wall = cell.began + cell.limits["wall_seconds"] - now
-        cpu = cell.limits["cpu_seconds"] - (life.cpu_seconds() - cell.cpu_before)
+        wall: float = cell.began + cell.limits["wall_seconds"] - now
+        cpu: float = cell.limits["cpu_seconds"] - (life.cpu_seconds() - cell.cpu_before)
         return min(wall, max(cpu, 0.0))
 
     def _end_what_is_over_time(self) -> None:
@@ -264,6 +280,23 @@ class Slot:
         for life in list(self._lives.values()):
             if life.cell and not life.cell.why and self._seconds_left(life, life.cell, now) <= 0:
                 life.cell.why = "timeout"
+                life.jail.kill()
+
+    def _end_what_is_over_memory(self) -> None:
+        """Where no control group does it."""
+        for life in list(self._lives.values()):
+            if life.group is not None or not life.cell or life.cell.why or not life.pid:
+                continue
+            if not life.numbers:
+                parents = [self._memory.self_pid, self._zygote_number]
+                found = [self._memory.numbered(parents, pid) for pid in (life.pid, life.jail.pid) if pid]
+                life.numbers = [number for number in found if number]
+            family = self._memory.family(*life.numbers)
+            in_use = self._memory.in_use(family, self._zygote_inherited if life.warm else self._memory.inherited)
+            life.peak = max(life.peak, in_use)
+            most = life.cell.limits["memory_bytes"]
+            if in_use > most and (len(family) < 3 or self._memory.in_use_exactly(family) > most):
+                life.cell.why = "memory_limit"
                 life.jail.kill()
 
     # -- ends --------------------------------------------------------------------------------------------------
@@ -285,10 +318,13 @@ class Slot:
             wire.send(self._engine, {"zygote": "died"})
             return
         message, _ = received
-        if life := self._lives.get(message.get("started", "")):
-            self._started(life, message["pid"])
-        elif life := self._lives.get(message.get("exited", "")):
-            self._end(life, message["status"], message["cpu"], message["rss"])
+        started, exited = self._lives.get(message.get("started", "")), self._lives.get(message.get("exited", ""))
+        if started is not None:
+            self._started(started, message["pid"])
+        elif exited is not None:
+            self._end(exited, message["status"], message["cpu"], message["rss"])
+        elif "zygote" in message:
+            self._zygote_number, self._zygote_inherited = message["zygote"], message["inherited"]
 
     def _on_line(self, life: Life) -> None:
         """The session says that its cell is done. Any word it sends means only this."""
@@ -304,7 +340,7 @@ class Slot:
         if cell := life.cell:
             life.cell = None
             cpu = life.cpu_seconds() - cell.cpu_before
-            self._tell_done(life, cell, None, cpu, life.group.memory_peak() if life.group else 0, alive=True)
+            self._tell_done(life, cell, None, cpu, life.group.memory_peak() if life.group else life.peak, alive=True)
 
     def _end(self, life: Life, status: int | None, cpu: float, rss: int, lost: str | None = None) -> None:
         """Take a life out of the world and tell the engine. `status` is None if nobody could see how it ended."""
@@ -316,7 +352,8 @@ class Slot:
                 self._unwatch(life.line.fileno())
             life.line.close()
         killed_for_memory = life.group is not None and life.group.memory_killed()
-        peak = life.group.memory_peak() if life.group is not None else rss
+        inherited = self._zygote_inherited if life.warm else self._memory.inherited
+        peak = life.group.memory_peak() if life.group is not None else max(life.peak, rss - inherited, 0)
         if life.cell is not None:
             if killed_for_memory:
                 life.cell.why = "memory_limit"

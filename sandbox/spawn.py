@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 from typing import NoReturn
 
@@ -13,7 +14,7 @@ def start(forker: namespaces.Forker, message: wire.Message, descriptors: list[in
     """Fork a program's process into its jail; closes `descriptors` (jail, then the program's own) here."""
     confinement = namespaces.Confinement(**message["confinement"])
     jail, *files = descriptors
-    with forker.into_pid_namespace_of(jail):
+    with forker.into_pid_namespace_of(jail) if confinement.isolated else contextlib.nullcontext():
         pid = namespaces.fork(lambda: become(confinement, jail, forker.proc, files))
     for descriptor in descriptors:
         os.close(descriptor)

@@ -11,7 +11,6 @@ None of them runs a line of the user's. Each ends when the socket to its parent 
 
 from __future__ import annotations
 
-import ctypes
 import gc
 import importlib
 import json
@@ -26,16 +25,16 @@ from typing import Any, NoReturn
 
 from sandbox import wire
 from sandbox.jail import cgroups, linux, namespaces, tree
+from sandbox.memory import Watch
 from sandbox.slot import Host, Slot
 from sandbox.spawn import start
-from sandbox.warmup import exercise_sympy
+from sandbox.warmup import STANDARD, exercise_numpy, exercise_sympy
 
 _OUTER = linux.CLONE_NEWNS | linux.CLONE_NEWNET | linux.CLONE_NEWIPC | linux.CLONE_NEWUTS
 
 
 def launch(channel: socket.socket, settings: dict[str, Any]) -> int:
     """Make the outer jail, run the warden in it, and clean up behind it; the launcher's exit code."""
-    linux.prctl(linux.PR_SET_DUMPABLE, 0)  # an ordinary user's programs share our uid: none may look in here
     isolated = settings["isolation"] != "none"
     root = os.geteuid() == 0
     folder = cgroups.Folder(str(os.getpid())) if isolated and settings["cgroups"] else None
@@ -63,6 +62,10 @@ def _warden(channel: socket.socket, settings: dict[str, Any], host: Host) -> NoR
     linux.prctl(linux.PR_SET_PDEATHSIG, signal.SIGKILL)
     if host.isolated:
         tree.assemble()
+    for name in STANDARD:
+        importlib.import_module(name)
+    gc.collect()
+    gc.freeze()
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)
     wire.send(channel, {"ready": "warden"})
 
@@ -84,11 +87,12 @@ def _fork_on_demand(
 
         def child(message: wire.Message = message, descriptor: int = descriptor) -> NoReturn:
             channel.close()
+            if not host.isolated:  # elsewhere the warden's pid namespace ends with it
+                linux.prctl(linux.PR_SET_PDEATHSIG, signal.SIGKILL)
             order(message, socket.socket(fileno=descriptor))()
 
-        pid = namespaces.fork(child)
+        namespaces.fork(child)
         os.close(descriptor)
-        del pid
     os._exit(0)
 
 
@@ -108,6 +112,8 @@ def _zygote(line: socket.socket, index: int, host: Host) -> NoReturn:
     """Fork a program into the jail that comes with each message; say when it is there and when it ends."""
     host.enter_group(index)
     forker = namespaces.Forker(host.proc)
+    watch = Watch(host.proc)
+    wire.send(line, {"zygote": watch.self_pid, "inherited": watch.inherited})
     poll = select.poll()
     poll.register(line, select.POLLIN)
     children: dict[int, tuple[int, str]] = {}
@@ -135,6 +141,8 @@ def warm_up(preload: list[str], proc: int) -> None:
     """Import the libraries, exercise what the first call of each makes slow, and settle the memory for forking."""
     for name in preload:
         importlib.import_module(name)
+    if "numpy" in preload:
+        exercise_numpy()
     if "sympy" in preload:
         exercise_sympy()
     gc.collect()

@@ -16,13 +16,14 @@ _RULE_PATH_BENEATH = 1
 _VERSION = 1  # flag of the first call: answer the version, make nothing
 
 EXECUTE, WRITE_FILE, READ_FILE, READ_DIR = 1 << 0, 1 << 1, 1 << 2, 1 << 3
-_REFER, _TRUNCATE, _IOCTL_DEVICE = 1 << 13, 1 << 14, 1 << 15
+REMOVE_FILE, MAKE_REGULAR, TRUNCATE = 1 << 5, 1 << 8, 1 << 14
+_REFER, _IOCTL_DEVICE = 1 << 13, 1 << 15
 _UP_TO_VERSION_1 = (1 << 13) - 1
 _TCP = 3  # bind, connect: from version 4
 _SCOPES = 3  # abstract unix sockets, signals to processes outside: from version 6
 
 READ = EXECUTE | READ_FILE | READ_DIR
-_OF_A_FILE = EXECUTE | WRITE_FILE | READ_FILE | _TRUNCATE | _IOCTL_DEVICE
+_OF_A_FILE = EXECUTE | WRITE_FILE | READ_FILE | TRUNCATE | _IOCTL_DEVICE
 
 _libc = ctypes.CDLL(None, use_errno=True)
 _libc.syscall.restype = ctypes.c_long
@@ -36,7 +37,7 @@ def version() -> int:
 def known(version: int) -> int:
     """Every right on files that this version of Landlock can take away."""
     rights = _UP_TO_VERSION_1
-    for since, right in ((2, _REFER), (3, _TRUNCATE), (5, _IOCTL_DEVICE)):
+    for since, right in ((2, _REFER), (3, TRUNCATE), (5, _IOCTL_DEVICE)):
         if version >= since:
             rights |= right
     return rights

@@ -128,7 +128,7 @@ def open_beneath(directory: int, path: str, flags: int, mode: int = 0) -> int:
 
 def collapse_to_huge_pages(start: int, length: int) -> bool:
     """Put a range of private memory on huge pages now; False where the kernel will not."""
-    return _libc.madvise(ctypes.c_void_p(start), ctypes.c_size_t(length), MADV_COLLAPSE) == 0
+    return bool(_libc.madvise(ctypes.c_void_p(start), ctypes.c_size_t(length), MADV_COLLAPSE) == 0)
 
 
 def close_all_except(keep: set[int]) -> None:

@@ -104,6 +104,9 @@ class Jail:
     def _reap(self) -> None:
         os.waitpid(self.pid, 0)
 
+    def hold(self, pid: int) -> None:
+        """The program's process has started; the init holds it already."""
+
     def kill(self) -> None:
         """Order the death of everything inside."""
         with contextlib.suppress(ProcessLookupError):
@@ -154,8 +157,11 @@ def enter(jail: int, proc: int, confinement: Confinement) -> None:
     _write_oom_score(proc, 500)
     if confinement.isolated:
         linux.setns(jail, _INSIDE | (linux.CLONE_NEWUSER if confinement.userns else 0))
-        os.close(jail)
         os.chdir(tree.WORK)
+    else:
+        linux.prctl(linux.PR_SET_PDEATHSIG, signal.SIGKILL)
+        os.fchdir(jail)
+    os.close(jail)
     set_limits(confinement)
     os.umask(0o022)
     if not confinement.isolated:

@@ -21,12 +21,12 @@ from sandbox.jail import landlock, linux, tree
 NEEDED = {"CHOWN": 0, "DAC_OVERRIDE": 1, "FOWNER": 3, "KILL": 5, "SETGID": 6, "SETUID": 7}
 NOT_PROMISED = (
     "the size of a run's files is limited one by one, their sum only by the size of /tmp",
-    "a run sees the process ids of others, though it cannot signal or read them",
+    "two runs that mean to can pass each other bytes, by /dev/shm and by what the kernel shows to all",
     "sessions cannot be forked",
 )
 _WITHOUT_LANDLOCK = "no Landlock: a run can read every file of the container that is open to all"
 
-_FOLDERS = ("work", "tmp", "shm")
+_FOLDERS = ("work", "tmp")
 _PATIENCE_SECONDS = 10.0
 _SWEEPERS = 20_000  # above every slot's and session's uid
 
@@ -78,8 +78,7 @@ class Quarters:
         self.kill()
         if os.path.lexists(self.path):
             remove_tree(self.path)
-        if not landlock.version():
-            remove_files_of(self.uid)
+        remove_files_of(self.uid)
 
 
 def kill_user(uid: int) -> None:
@@ -128,6 +127,10 @@ def _status_field(pid: str, field: str) -> str:
     raise OSError(f"/proc/{pid}/status has no {field}")
 
 
+# POSIX semaphores and shared memory: made and opened by name, not listed. They are swept with their user's run.
+_SHARED_MEMORY = (
+    landlock.READ_FILE | landlock.WRITE_FILE | landlock.TRUNCATE | landlock.MAKE_REGULAR | landlock.REMOVE_FILE
+)
 # What every program may read; found once, before the first fork.
 _READABLE = [path for path in tree.runtime_paths() if not os.path.islink(path)]
 
@@ -141,7 +144,7 @@ def enter(uid: int, gid: int) -> None:
     os.setgroups([])
     os.setresgid(gid, gid, gid)
     os.setresuid(uid, uid, uid)
-    os.environ.update(HOME=f"{home}/work", TMPDIR=f"{home}/tmp")
+    os.environ.update(HOME=f"{home}/work", TMPDIR=f"{home}/tmp", MPLCONFIGDIR=f"{home}/tmp")
     tempfile.tempdir = None  # decided anew from TMPDIR
     linux.drop_capabilities()
     linux.prctl(linux.PR_SET_NO_NEW_PRIVS, 1)
@@ -150,6 +153,7 @@ def enter(uid: int, gid: int) -> None:
         everything = landlock.known(version)
         rules = [(path, landlock.READ) for path in _READABLE]
         rules += [(f"/dev/{name}", landlock.READ_FILE | landlock.WRITE_FILE) for name in tree.DEVICES]
+        rules.append(("/dev/shm", _SHARED_MEMORY))
         rules += [(f"{home}/{name}", everything & ~landlock.EXECUTE) for name in _FOLDERS]
         landlock.restrict(rules, version)
 

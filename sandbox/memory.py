@@ -1,0 +1,74 @@
+"""What the processes of a run use of memory, where no control group counts it: read from /proc, every few milliseconds.
+
+Coarser than a control group: what is allocated and freed between two looks is not seen, and the kill comes a look
+late. The per-process limit on data (`Confinement.data_bytes`) stands behind it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+
+LOOK_SECONDS = 0.02
+_KIB = re.compile(r"^(\w+):\s+(\d+) kB", re.MULTILINE)
+
+
+class Watch:
+    """Looks at the descendants of this process, and of its zygote, by way of a descriptor of /proc."""
+
+    def __init__(self, proc: int) -> None:
+        self._proc = proc
+        self.self_pid = int(os.readlink("self", dir_fd=proc))  # as the owner of that /proc numbers it
+        self.inherited = self._fields(self.self_pid, "status").get("RssAnon", 0)
+
+    def _read(self, path: str) -> str:
+        with os.fdopen(os.open(path, os.O_RDONLY | os.O_CLOEXEC, dir_fd=self._proc)) as file:
+            return file.read()
+
+    def _fields(self, pid: int, name: str) -> dict[str, int]:
+        with contextlib.suppress(OSError):  # it ended meanwhile
+            return {key: int(kib) * 1024 for key, kib in _KIB.findall(self._read(f"{pid}/{name}"))}
+        return {}
+
+    def children(self, pid: int) -> list[int]:
+        found: list[int] = []
+        with contextlib.suppress(OSError):
+            for task in os.listdir(task_folder := os.open(f"{pid}/task", os.O_RDONLY, dir_fd=self._proc)):
+                with contextlib.suppress(OSError):
+                    found.extend(int(child) for child in self._read(f"{pid}/task/{task}/children").split())
+            os.close(task_folder)
+        return found
+
+    def numbered(self, parents: list[int], pid: int) -> int | None:
+        """The number in that /proc of the child of `parents` that this process knows as `pid`."""
+        for child in (child for parent in parents for child in self.children(parent)):
+            with contextlib.suppress(OSError):
+                numbers = re.search(r"^NSpid:\s+(.*)$", self._read(f"{child}/status"), re.MULTILINE)
+                if numbers and str(pid) in numbers[1].split()[:2]:
+                    return child
+        return None
+
+    def family(self, *roots: int) -> list[int]:
+        """`roots` and all their descendants."""
+        found, todo = [], list(roots)
+        while todo:
+            found.append(pid := todo.pop())
+            todo.extend(self.children(pid))
+        return found
+
+    def in_use(self, pids: list[int], inherited: int) -> int:
+        """Memory of these processes beyond what each has from its zygote; pages two of them share count twice."""
+        total = 0
+        for pid in pids:
+            fields = self._fields(pid, "status")
+            total += max(fields.get("RssAnon", 0) - inherited, 0) + fields.get("RssShmem", 0)
+        return total
+
+    def in_use_exactly(self, pids: list[int]) -> int:
+        """The same with shared pages counted once; slow, since the kernel walks every page."""
+        total = 0
+        for pid in pids:
+            fields = self._fields(pid, "smaps_rollup")
+            total += fields.get("Pss_Anon", 0) + fields.get("Pss_Shmem", 0)
+        return total
