@@ -1,0 +1,103 @@
+"""Intervals, paired tests, counts, and the published figures."""
+
+from __future__ import annotations
+
+import math
+import random
+from dataclasses import replace
+from itertools import product
+
+import pytest
+
+from dataset.types import Verdict
+from evaluator.grade import Grade
+from evaluator.published import BENCHMARKS, PUBLISHED
+from evaluator.results import Result
+from evaluator.scores import mcnemar, paired, score, score_by, wilson
+from evaluator.tool import ToolCall
+from tests.evaluator.scripted import problem
+
+
+def result(number: int, correct: bool | None = True, *, predicted: str | None = "7", **changes: object) -> Result:
+    verdict = Verdict(correct=correct, rule="test", reference="7", predicted=predicted)
+    base = Result(
+        key="k", problem=problem(number), sample=0, grade=Grade(verdict=verdict, program=None, answer_from="text")
+    )
+    return replace(base, **changes)  # type: ignore[arg-type]
+
+
+def call(status: str) -> ToolCall:
+    return ToolCall(
+        status=status,  # type: ignore[arg-type]
+        error=None,
+        wall_seconds=0.1,
+        queue_seconds=0.0,
+        truncated=False,
+        shown=True,
+    )
+
+
+@pytest.mark.parametrize(("correct", "samples"), [(0, 10), (1, 10), (81, 263), (263, 263), (15, 148), (1064, 1319)])
+def test_wilsons_ends_are_the_shares_from_which_the_sample_is_just_not_surprising(correct: int, samples: int) -> None:
+    # The definition: |observed - p| = z * sqrt(p (1 - p) / n) at both ends, other than where they meet 0 or 1.
+    observed, z = correct / samples, 1.959963984540054
+    for end in wilson(correct, samples):
+        assert math.isclose(abs(observed - end), z * math.sqrt(end * (1 - end) / samples), abs_tol=1e-7)
+
+
+@pytest.mark.parametrize(("only_first", "only_second"), [(0, 0), (1, 0), (5, 1), (1, 5), (6, 6), (10, 3)])
+def test_mcnemars_p_is_the_share_of_coin_tosses_at_least_as_uneven(only_first: int, only_second: int) -> None:
+    tosses = only_first + only_second
+    uneven = abs(only_first - only_second)
+    outcomes = [abs(2 * sum(coins) - tosses) >= uneven for coins in product((0, 1), repeat=tosses)]
+    assert math.isclose(mcnemar(only_first, only_second), sum(outcomes) / len(outcomes))
+
+
+def test_paired_counts_only_samples_that_both_runs_have() -> None:
+    first = [result(0), result(1), result(2, False), result(9)]
+    second = [result(0), result(1, False), result(2), result(3), result(9, infra_error="away", grade=None)]
+    found = paired(first, second)
+    assert (found.samples, found.only_first, found.only_second) == (3, 1, 1)
+
+
+def test_every_kind_of_trouble_is_counted_by_itself() -> None:
+    results = [
+        result(0),
+        result(1, False, predicted=None),
+        result(2, None),
+        result(3, False, stop="length"),
+        result(4, True, calls=(call("ok"), call("timeout"))),
+        result(5, True, calls=(call("error"),)),
+    ]
+    found = score(results)
+    assert (found.samples, found.correct, found.no_answer, found.undecided) == (6, 3, 1, 1)
+    assert (found.truncated, found.with_programs, found.tool_errors, found.tool_timeouts) == (1, 2, 2, 1)
+    assert found.accuracy == 0.5
+    assert found.unscored is None
+
+
+def test_a_failure_of_ours_leaves_no_score() -> None:
+    found = score([result(0), result(1, grade=None, infra_error="SandboxUnavailable: gone")])
+    assert found.unscored is not None
+    assert "SandboxUnavailable: gone" in found.unscored
+
+
+def test_groups_stand_in_natural_order() -> None:
+    levels = ["grade 10", "grade 2", "", "grade 1"]
+    results = [result(n, problem=replace(problem(n), level=level)) for n, level in enumerate(levels)]
+    assert list(score_by(results, lambda one: one.problem.level)) == ["grade 1", "grade 2", "grade 10"]
+
+
+def test_table_5_is_whole() -> None:
+    # Counted in the published table: 26 rows; 26 GSM8K, 26 MATH, 10 MGSM-zh and 11 CMATH figures.
+    assert len({(item.model, item.size, item.mode) for item in PUBLISHED}) == 26
+    counts = {name: sum(item.benchmark == name for item in PUBLISHED) for name in BENCHMARKS}
+    assert counts == {"gsm8k": 26, "math": 26, "mgsm_zh": 10, "cmath": 11}
+    assert all(0 < item.figure < 100 and item.source for item in PUBLISHED)
+    assert [(i.model, i.figure, i.other) for i in PUBLISHED if i.other] == [("DeepSeekMath-Instruct", 57.4, 57.5)]
+
+
+def test_a_score_does_not_depend_on_the_order_of_results() -> None:
+    results = [result(number, number % 3 == 0) for number in range(50)]
+    shuffled = random.Random(0).sample(results, len(results))
+    assert score(results) == score(shuffled)
