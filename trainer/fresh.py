@@ -69,7 +69,8 @@ def new_config(init: dict[str, Any], tokenizer: Any) -> Any:
         )
     except (TypeError, ValueError) as error:
         raise InputError(f"--init: {init['architecture']} does not take these values: {error}") from None
-    unknown = sorted(set(init["model"]) - set(config.to_dict()) - set(config.attribute_map))
+    # A name it does not know would be kept and ignored.
+    unknown = sorted(set(init["model"]) - set(type(config)().to_dict()) - set(config.attribute_map))
     if unknown:
         raise InputError(f"--init: [model] names what {init['architecture']} does not know: {', '.join(unknown)}")
     return config

@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from jinja2 import TemplateError
 from numpy.typing import NDArray
 from tqdm import tqdm
 
@@ -181,7 +182,7 @@ def _make_shard(folder: Path, number: int, lines: Sequence[Line]) -> int:
     for file, line, value in lines:
         try:
             name, pieces = _render(value)
-        except ValueError as error:
+        except (ValueError, TemplateError) as error:
             raise InputError(f"{file}:{line}: {error}") from None
         before = len(tokens)
         for ids, learn in pieces:

@@ -1,0 +1,244 @@
+"""Whole runs of `python -m trainer`: processes, kills, resumption, mistakes of the user's."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import shutil
+import signal
+import time
+from collections.abc import Callable
+from multiprocessing.process import BaseProcess
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from dataset.files import read_manifest
+from trainer import checkpoint
+
+Start = Callable[..., list[BaseProcess]]
+Run = Callable[..., str]
+
+
+def log(out: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in (out / "log.jsonl").read_text().splitlines()]
+
+
+def learned(out: Path) -> list[tuple[float, float, dict[str, float]]]:
+    """What must be equal for two runs to have learned the same."""
+    return [(record["loss"], record["gradient_norm"], record["loss_by"]) for record in log(out)]
+
+
+@pytest.fixture(scope="module")
+def reference(tmp_path_factory: pytest.TempPathFactory, small_run: list[str]) -> Path:
+    """The same run, never interrupted, in one process."""
+    from trainer.__main__ import main
+
+    out = tmp_path_factory.mktemp("reference") / "out"
+    handlers = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
+    assert main([*small_run, "--out", str(out)]) == 0
+    for number, handler in handlers.items():
+        signal.signal(number, handler)
+    return out
+
+
+def test_a_run_leaves_a_model_a_log_a_plot_and_its_manifest_last(reference: Path) -> None:
+    records = log(reference)
+    assert [record["step"] for record in records] == list(range(1, 9))
+    assert records[-1]["loss"] < records[0]["loss"]
+    assert records[0]["loss"] == pytest.approx(math.log(400), rel=0.05), "a new model knows nothing: ln of vocabulary"
+    assert {"sums/tir/zh", "sums/cot/en"} <= set(records[0]["loss_by"])
+    manifest = read_manifest(reference)
+    assert manifest is not None
+    assert {"config.json", "model.safetensors", "tokenizer.json", "chat_template.jinja"} <= set(manifest.outputs)
+    assert manifest.summary["parameters"] == sum(
+        math.prod(shape) for shape in tensor_shapes(reference / "model.safetensors").values()
+    )
+    assert (reference / "loss.png").stat().st_size > 1000
+
+
+def tensor_shapes(path: Path) -> dict[str, list[int]]:
+    header = path.read_bytes()
+    length = int.from_bytes(header[:8], "little")
+    entries = json.loads(header[8 : 8 + length])
+    return {name: entry["shape"] for name, entry in entries.items() if name != "__metadata__"}
+
+
+def test_the_total_loss_is_the_mean_over_targets_of_the_groups_losses(reference: Path) -> None:
+    for record in log(reference):
+        losses = record["loss_by"].values()
+        assert min(losses) <= record["loss"] <= max(losses)
+
+
+@pytest.mark.parametrize("processes", [2, 4])
+def test_more_processes_have_the_same_losses_and_gradient_norms(
+    processes: int, reference: Path, small_run: list[str], run_trainer: Run, tmp_path: Path
+) -> None:
+    out = tmp_path / "out"
+    run_trainer([*small_run, "--out", str(out)], processes=processes)
+    for one, other in zip(log(reference), log(out), strict=True):
+        assert other["loss"] == pytest.approx(one["loss"], rel=1e-5)
+        assert other["gradient_norm"] == pytest.approx(one["gradient_norm"], rel=1e-5)
+        assert other["loss_by"] == pytest.approx(one["loss_by"], rel=1e-5)
+
+
+def wait_for_steps(out: Path, steps: int, process: BaseProcess) -> None:
+    deadline = time.monotonic() + 60
+    while time.monotonic() < deadline and process.is_alive():
+        path = out / "log.jsonl"
+        if path.exists() and path.read_bytes().count(b"\n") >= steps:
+            return
+        time.sleep(0.002)
+    assert not process.is_alive(), "no such step within a minute"
+
+
+@pytest.mark.parametrize("steps", [1, 4, 7])
+def test_killed_anywhere_and_started_again_it_learns_bit_for_bit_the_same(
+    steps: int, reference: Path, small_run: list[str], start_trainer: Start, run_trainer: Run, tmp_path: Path
+) -> None:
+    out = tmp_path / "out"
+    (process,) = start_trainer([*small_run, "--out", str(out)])
+    wait_for_steps(out, steps, process)
+    assert process.pid is not None
+    os.kill(process.pid, signal.SIGKILL)
+    process.join()
+    assert not (out / "manifest.json").exists()
+    run_trainer([*small_run, "--out", str(out)])
+    assert learned(out) == learned(reference)
+    assert (out / "model.safetensors").read_bytes() == (reference / "model.safetensors").read_bytes()
+
+
+def cut(out: Path, *, keep_steps: int) -> None:
+    """Put a finished run back to its checkpoint after `keep_steps` steps."""
+    (out / "manifest.json").unlink()
+    for path in (out / "checkpoints").iterdir():
+        if path.name != f"step-{keep_steps:06d}":
+            shutil.rmtree(path)
+
+
+def test_a_run_of_one_process_goes_on_in_two(
+    reference: Path, small_run: list[str], run_trainer: Run, tmp_path: Path
+) -> None:
+    out = tmp_path / "out"
+    shutil.copytree(reference, out)
+    cut(out, keep_steps=6)
+    printed = run_trainer([*small_run, "--out", str(out)], processes=2)
+    assert "going on after step 6" in printed
+    for one, other in zip(log(reference), log(out), strict=True):
+        assert other["loss"] == pytest.approx(one["loss"], rel=1e-5)
+        assert other["gradient_norm"] == pytest.approx(one["gradient_norm"], rel=1e-5)
+
+
+@pytest.mark.parametrize("damage", ["no mark", "truncated shard", "missing shard", "garbage mark"])
+def test_a_torn_checkpoint_is_passed_over(damage: str, reference: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "checkpoints"
+    shutil.copytree(reference / "checkpoints", folder)
+    assert [path.name for path in checkpoint.complete(folder)] == ["step-000006", "step-000008"]
+    last = folder / "step-000008"
+    shard = next(last.glob("*.distcp"))
+    if damage == "no mark":
+        (last / "COMPLETE").unlink()
+    elif damage == "truncated shard":
+        shard.write_bytes(shard.read_bytes()[:-1])
+    elif damage == "missing shard":
+        shard.unlink()
+    else:
+        (last / "COMPLETE").write_text("{}")
+    assert [path.name for path in checkpoint.complete(folder)] == ["step-000006"]
+
+
+def test_sigterm_ends_a_run_after_the_step_with_a_checkpoint(
+    small_run: list[str], start_trainer: Start, tmp_path: Path
+) -> None:
+    out = tmp_path / "out"
+    flags = [*small_run, "--out", str(out), "--steps", "1000", "--checkpoint-every", "1000"]
+    (process,) = start_trainer(flags)
+    wait_for_steps(out, 2, process)
+    assert process.pid is not None
+    os.kill(process.pid, signal.SIGTERM)
+    process.join(60)
+    assert process.exitcode == 128 + signal.SIGTERM
+    (saved,) = checkpoint.complete(out / "checkpoints")
+    assert checkpoint.notes(saved)["step"] == len(log(out))
+
+
+def test_a_finished_run_does_no_work_again(reference: Path, small_run: list[str], run_trainer: Run) -> None:
+    before = {path: path.stat().st_mtime_ns for path in reference.rglob("*")}
+    assert "already trained" in run_trainer([*small_run, "--out", str(reference)])
+    assert {path: path.stat().st_mtime_ns for path in reference.rglob("*")} == before
+
+
+def test_a_constant_rate_may_go_on_further_and_a_decaying_one_may_not(
+    reference: Path, small_run: list[str], run_trainer: Run
+) -> None:
+    printed = run_trainer([*small_run, "--out", str(reference), "--steps", "9"], code=2)
+    assert "other settings (steps 8 -> 9)" in printed
+
+
+# What the user gave, and a part of the one line they get.
+MISTAKES: list[tuple[list[str], str]] = [
+    (["--data", "nowhere"], "--data nowhere is not a folder"),
+    (["--data", "{empty}"], "manifest.json is missing"),
+    (["--data", "{no_files}"], "holds no train-*.jsonl"),
+    (["--data", "{malformed}"], "train-00000.jsonl:2: not JSON"),
+    (["--init", "nothing"], "--init nothing: no such file; expected a TOML or JSON file, or one of: demo"),
+    (["--init", "{bad_init}"], "architecture is 'gpt2'"),
+    (["--init", "{bad_model}"], "does not know: hidden"),
+    (["--model", "x"], "give one of --model and --init"),
+    (["--steps", "0", "--seed", "-1"], "--steps is 0, expected at least 1; --warmup-steps is 2"),
+    (["--steps", "many"], "invalid int value: 'many'"),
+    (["--learnrate", "1"], "unrecognized arguments: --learnrate 1"),
+    (["--row-tokens", "2000"], "an example has"),
+    (["--row-tokens", "100", "--overlong", "error"], "examples are longer than 100 tokens, the first at"),
+    (["--row-tokens", "4"], "no example fits a row of 4 tokens"),
+    (["--micro-rows", "10000000"], "GiB are needed in each process"),
+]
+
+
+@pytest.mark.parametrize(("flags", "message"), MISTAKES, ids=[" ".join(flags) for flags, _ in MISTAKES])
+def test_a_mistake_ends_in_one_line_and_exit_code_2(
+    flags: list[str],
+    message: str,
+    small_run: list[str],
+    run_trainer: Run,
+    sums: Callable[[int], list[dict[str, Any]]],
+    write: Callable[..., Path],
+    tmp_path: Path,
+) -> None:
+    for name in ("empty", "no_files"):
+        (tmp_path / name).mkdir()
+    (tmp_path / "no_files" / "manifest.json").write_text('{"stage": "mix", "rows_in": 0, "rows_out": 0}')
+    write(tmp_path / "malformed", sums(1))
+    with (tmp_path / "malformed" / "train-00000.jsonl").open("a") as file:
+        file.write("{oops\n")
+    (tmp_path / "malformed" / "manifest.json").write_text('{"stage": "mix", "rows_in": 2, "rows_out": 2}')
+    (tmp_path / "bad_init.json").write_text('{"architecture": "gpt2", "tokenizer": {"vocabulary": 300}, "model": {}}')
+    (tmp_path / "bad_model.toml").write_text('architecture = "llama"\ntokenizer.vocabulary = 300\nmodel.hidden = 1\n')
+    if flags[0] == "--row-tokens" and flags[1] == "2000":
+        row = sums(1)[0]
+        row["messages"][1]["content"] = "1 2 3 4 5 " * 57
+        write(tmp_path / "long", [row])
+        flags = [*flags, "--data", str(tmp_path / "long")]
+    names = {p.stem: str(p) for p in tmp_path.iterdir()}
+    filled = [flag.format(**names) if "{" in flag else flag for flag in flags]
+    printed = run_trainer([*small_run, "--out", str(tmp_path / "out"), *filled], code=2)
+    line = printed.strip().splitlines()[-1]
+    assert line.startswith("error: ")
+    assert message in line
+    assert "Traceback" not in printed
+
+
+def test_more_steps_than_data_are_refused_before_the_first_step(
+    small_run: list[str], run_trainer: Run, tmp_path: Path
+) -> None:
+    flags = [flag for flag in small_run if flag != "--repeat"]
+    printed = run_trainer([*flags, "--out", str(tmp_path / "out"), "--steps", "50"], code=2)
+    assert "50 steps need 300. Pass --repeat" in printed
+    assert not (tmp_path / "out" / "log.jsonl").exists()
+
+
+def test_a_folder_of_other_settings_is_left_alone(reference: Path, small_run: list[str], run_trainer: Run) -> None:
+    printed = run_trainer([*small_run, "--out", str(reference), "--learning-rate", "1e-4", "--seed", "3"], code=2)
+    assert "learning_rate 0.003 -> 0.0001; seed 0 -> 3" in printed
