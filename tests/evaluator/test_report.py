@@ -54,8 +54,7 @@ def results(count: int, *, right_every: int, tools: bool) -> list[Result]:
                     level=str(n % 5),
                 ),
                 sample=0,
-                text=f"So:\n```python\nprint(2 + {n})\n```\n```output\n{n + 2}\n```\n{HOSTILE if n == 0 else 'ok'} "
-                + "x" * 300,
+                text=f"So:\n```python\nprint(2 + {n})\n```\n```output\n{n + 2}\n```\n{ending} " + "x" * 300,
                 stop="end",
                 calls=(call,) if tools else (),
                 grade=Grade(verdict=verdict, program=None, answer_from="text"),

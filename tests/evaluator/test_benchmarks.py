@@ -1,0 +1,113 @@
+"""Every benchmark in the table: the pinned sets are accepted, and nothing else under their names."""
+
+from __future__ import annotations
+
+import json
+import random
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from dataset.equality import equivalent
+from evaluator.benchmarks import BENCHMARKS
+from evaluator.benchmarks.types import Benchmark, load
+from sandbox import InputError
+
+DATA = Path(__file__).parents[2].parent / "shared" / "data"
+PINNED = [benchmark for benchmark in BENCHMARKS.values() if benchmark.sha256]
+
+
+@pytest.fixture
+def real() -> Callable[[Benchmark], Path]:
+    def find(benchmark: Benchmark) -> Path:
+        path = DATA / "benchmarks" / benchmark.file
+        if not path.exists():
+            pytest.skip(f"{path} is not there: the public benchmark files are not part of the project")
+        return path
+
+    return find
+
+
+def lines(path: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+
+
+def written(path: Path, rows: list[dict[str, Any]], **options: Any) -> Path:
+    path.write_text("".join(json.dumps(row, **options) + "\n" for row in rows), encoding="utf-8")
+    return path
+
+
+@pytest.mark.parametrize("name", BENCHMARKS)
+def test_a_line_of_the_table_stands_under_its_own_name(name: str) -> None:
+    benchmark = BENCHMARKS[name]
+    assert benchmark.name == name
+    assert (benchmark.rows is None) == (benchmark.sha256 is None)
+
+
+@pytest.mark.real_data
+@pytest.mark.parametrize("benchmark", PINNED, ids=lambda one: one.name)
+def test_the_pinned_set_is_accepted_and_its_own_references_are_right(
+    benchmark: Benchmark, real: Callable[[Benchmark], Path]
+) -> None:
+    problems = load(benchmark, real(benchmark))
+    assert len(problems) == benchmark.rows
+    assert {problem.language for problem in problems} == {benchmark.language}
+    for problem in random.Random(0).sample(problems, 100):
+        assert problem.answer
+        assert equivalent(problem.answer, problem.answer, problem.question).correct
+
+
+@pytest.mark.real_data
+@pytest.mark.parametrize("benchmark", PINNED, ids=lambda one: one.name)
+def test_the_same_set_in_another_order_and_spelling_is_the_same(
+    benchmark: Benchmark, real: Callable[[Benchmark], Path], tmp_path: Path
+) -> None:
+    rows = [dict(reversed(row.items())) | {"more": 1} for row in lines(real(benchmark))]
+    random.Random(0).shuffle(rows)
+    assert len(load(benchmark, written(tmp_path / "x.jsonl", rows, ensure_ascii=True))) == benchmark.rows
+
+
+@pytest.mark.real_data
+@pytest.mark.parametrize("benchmark", PINNED, ids=lambda one: one.name)
+def test_a_set_with_one_problem_changed_or_missing_is_refused(
+    benchmark: Benchmark, real: Callable[[Benchmark], Path], tmp_path: Path
+) -> None:
+    rows = lines(real(benchmark))
+    with pytest.raises(InputError, match=f"has {len(rows) - 1} problems; {benchmark.name} is pinned at {len(rows)}"):
+        load(benchmark, written(tmp_path / "short.jsonl", rows[:-1]))
+    rows[7][benchmark.pinned[0]] += " "
+    with pytest.raises(InputError, match="differs from the pinned set"):
+        load(benchmark, written(tmp_path / "changed.jsonl", rows))
+
+
+@pytest.mark.real_data
+def test_cmaths_dev_split_is_refused_by_name() -> None:
+    path = DATA / "train" / "cmath_dev.jsonl"
+    if not path.exists():
+        pytest.skip(f"{path} is not there")
+    with pytest.raises(InputError, match="600-row dev split, not the test split"):
+        load(BENCHMARKS["cmath"], path)
+
+
+@pytest.mark.real_data
+def test_levels_and_grades_are_those_of_the_papers(real: Callable[[Benchmark], Path]) -> None:
+    math = load(BENCHMARKS["math"], real(BENCHMARKS["math"]))
+    assert Counter(one.level for one in math) == {"1": 437, "2": 894, "3": 1131, "4": 1214, "5": 1324}
+    assert len({one.subject for one in math}) == 7
+    cmath = Counter(one.level for one in load(BENCHMARKS["cmath"], real(BENCHMARKS["cmath"])))
+    assert [cmath[f"grade {n}"] for n in range(1, 7)] == [164, 253, 237, 120, 126, 198]
+
+
+@pytest.mark.parametrize("repeated", [0, 1])
+def test_two_problems_of_one_id_are_refused(tmp_path: Path, repeated: int) -> None:
+    row = {"id": "a", "source": "s", "language": "en", "question": "q", "answer": "1"}
+    path = written(tmp_path / "x.jsonl", [row, row | {"id": "a" if repeated else "b"}])
+    if repeated:
+        with pytest.raises(InputError, match="1 problems have the id of another"):
+            load(BENCHMARKS["demo"], path)
+    else:
+        assert len(load(replace(BENCHMARKS["demo"], rows=2), path)) == 2
