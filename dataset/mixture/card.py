@@ -119,7 +119,7 @@ def write_card(
     head += "language:\n" + "".join(f"- {name}\n" for name in statistics.count(1)) + "---\n"
     title = (
         f"\n# {sum(statistics.groups.values()):,} verified solutions\n\nMathematics problems with solutions in words "
-        "(cot), as a program (pot) or in both by turns (tir). Every answer was checked against the reference, every program "
+        "(cot), as a program (pot) or in both by turns (tir). Every answer was checked, every program "
         "was run. Made by `python -m dataset mix`.\n\n![rows](plots/rows.svg)\n"
     )
     with written_whole(out / "README.md") as file:

@@ -7,7 +7,8 @@ linear equations, are published. Rows of your own, or made by a teacher, load fr
      "style": "cot", "solution": "移项得3x = 15，所以x = 5。答案是$\\\\boxed{5}$。"}
 
 `topic` is one of the 76 in `dataset/topics_zh.toml`, by its Chinese or English name; `grade` may be left out. An
-unknown topic is an error. `python -m dataset build k12_zh` reports how many of the 76 have problems, and which have none.
+unknown topic is an error. `python -m dataset build k12_zh` reports how many of the 76 have problems, and which have
+none.
 """
 
 from __future__ import annotations

@@ -7,6 +7,7 @@ as the text of what is wrong with it, under its number, so that it can be report
 from __future__ import annotations
 
 import json
+import re
 import zipfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -52,27 +53,33 @@ def _parsed(line: bytes | None) -> Row:
         return str(error)
 
 
+_BETWEEN = re.compile(r"[\s,]*")
+
+
 def _array_rows(file: IO[str], name: str) -> Iterator[tuple[int, Row]]:
     decoder = json.JSONDecoder()
-    buffer, number = file.read(_BLOCK_CHARACTERS).lstrip().removeprefix("["), 0
-    while True:
-        buffer = buffer.lstrip(" \t\r\n,")
-        if buffer.startswith("]"):
-            return
-        try:
-            value, end = decoder.raw_decode(buffer)
-        except json.JSONDecodeError as error:
-            block = file.read(_BLOCK_CHARACTERS)
-            if not block or len(buffer) > LONGEST_LINE_BYTES:
-                # What follows cannot be told apart from what is broken: this ends the file.
-                raise InputError(f"{name}: element {number + 1} of the array is not JSON ({error.msg})") from None
-            buffer += block
-            continue
-        except UnicodeDecodeError as error:
-            raise InputError(f"{name}: not UTF-8 at byte {error.start}: convert the file") from None
-        number += 1
-        buffer = buffer[end:]
-        yield number, value if isinstance(value, dict) else f"expected a JSON object, found {type(value).__name__}"
+    number = 0
+    try:
+        buffer = file.read(_BLOCK_CHARACTERS)
+        position = buffer.index("[") + 1
+        while True:
+            between = _BETWEEN.match(buffer, position)
+            position = between.end() if between else position
+            if buffer.startswith("]", position):
+                return
+            try:
+                value, position = decoder.raw_decode(buffer, position)
+            except json.JSONDecodeError as error:
+                block = file.read(_BLOCK_CHARACTERS)
+                if not block or len(buffer) - position > LONGEST_LINE_BYTES:
+                    # What follows cannot be told apart from what is broken: this ends the file.
+                    raise InputError(f"{name}: element {number + 1} of the array is not JSON ({error.msg})") from None
+                buffer, position = buffer[position:] + block, 0
+                continue
+            number += 1
+            yield number, value if isinstance(value, dict) else f"expected a JSON object, found {type(value).__name__}"
+    except UnicodeDecodeError as error:
+        raise InputError(f"{name}: not UTF-8 at byte {error.start}: convert the file") from None
 
 
 def _parquet_rows(path: Path) -> Iterator[tuple[int, Row]]:
