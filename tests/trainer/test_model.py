@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from torch.distributed.checkpoint.state_dict import StateDictOptions, get_model_state_dict
@@ -197,11 +198,51 @@ def test_twenty_examples_are_learned_until_greedy_decoding_makes_the_tool_call(
     export(tmp_path / "out", learner, tokenizer, world, torch.float32)
     model = AutoModelForCausalLM.from_pretrained(tmp_path / "out")
     format_ = ChatFormat(tokenizer)
-    for row in rows:
-        prompt, answer = format_.prompt(row["messages"][:1]), row["messages"][1]["content"]
-        call = format_.piece(" " + answer[: answer.index("```output") + len("```output")])
-        (ids,) = model.generate(torch.tensor([prompt]), max_new_tokens=len(call), do_sample=False).tolist()
-        assert tokenizer.decode(ids[len(prompt) :]) == tokenizer.decode(call)
+    prompts = [format_.prompt(row["messages"][:1]) for row in rows]
+    longest = max(map(len, prompts))
+    padded = torch.tensor([[0] * (longest - len(prompt)) + prompt for prompt in prompts])
+    mask = torch.tensor([[0] * (longest - len(prompt)) + [1] * len(prompt) for prompt in prompts])
+    written = model.generate(padded, attention_mask=mask, max_new_tokens=60, do_sample=False)[:, longest:].tolist()
+    for row, ids in zip(rows, written, strict=True):
+        answer = " " + row["messages"][1]["content"]
+        call = answer[: answer.index("```output") + len("```output")]
+        assert tokenizer.decode(ids).startswith(call)
+
+
+def test_twenty_steps_lose_what_an_unpacked_loop_of_plain_transformers_loses(
+    world: World, data: Rendered, tmp_path: Path
+) -> None:
+    shape: Any = {"steps": 20, "batch_rows": 3, "row_tokens": 256, "repeat": True}
+    rate: Any = {"learning_rate": 3e-3, "warmup_steps": 3, "schedule": "linear"}
+    config = TrainConfig(data=tmp_path, out=tmp_path, init="-", micro_rows=2, **shape, **rate)
+    order = Order(data, **shape)
+    model_config = tiny(tied=True)
+    learner = make_learner(model_config, world).train()
+    optimizer = make_optimizer(learner, config)
+    torch.manual_seed(0)
+    plain = AutoModelForCausalLM.from_config(model_config, dtype=torch.float32, attn_implementation="sdpa")
+    matrices, others = ([p for p in plain.parameters() if (p.dim() >= 2) == wanted] for wanted in (True, False))
+    groups = [{"params": matrices, "weight_decay": 0.1}, {"params": others, "weight_decay": 0.0}]
+    reference = torch.optim.AdamW(groups, lr=3e-3, betas=(0.9, 0.95), foreach=False)
+    rows = [row for plan in order.plans for row in (plan.row(i) for i in range(plan.rows))]
+    for step in range(20):
+        result = take_step(learner, optimizer, order, step, config, world, stop=False)
+        examples = [data.example(int(i)) for row in rows[3 * step : 3 * step + 3] for i in row]
+        targets = sum(int(learned[1:].sum()) for _, learned in examples)
+        expected = 0.0
+        for tokens, learned in examples:
+            labels = np.where(learned, tokens.astype(np.int64), IGNORED)[None]
+            ids = torch.from_numpy(tokens.astype(np.int64))[None]
+            loss = plain(input_ids=ids, labels=torch.from_numpy(labels), num_items_in_batch=targets).loss
+            loss.backward()
+            expected += float(loss.detach())
+        norm = torch.nn.utils.clip_grad_norm_(plain.parameters(), 1.0)
+        for group in reference.param_groups:
+            group["lr"] = 3e-3 * ((step + 1) / 3 if step < 3 else 1 - (step - 3) / 17)
+        reference.step()
+        reference.zero_grad()
+        assert result.losses.sum() / order.targets[step] == pytest.approx(expected, rel=1e-4)
+        assert result.gradient_norm == pytest.approx(float(norm), rel=1e-3)
 
 
 def test_a_step_that_is_not_finite_changes_no_weight(world: World, data: Rendered, tmp_path: Path) -> None:
