@@ -105,7 +105,7 @@ def _run(arguments: argparse.Namespace) -> int:
                 backend=backend,
                 benchmark=name.strip(),
                 problems_sha256=sha256(path),
-                tools=tools,
+                style=style,
                 protocol=asdict(protocol),
                 instructions={language: INSTRUCTIONS[style, language] for language in get_args(Language)},
                 temperature=arguments.temperature,

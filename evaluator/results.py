@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from dataset.files import write_line, written_whole
-from dataset.types import Problem, Verdict
+from dataset.types import Problem, Style, Verdict
 from evaluator.grade import Grade
 from evaluator.solve import Transcript
 from evaluator.tool import ToolCall
@@ -40,13 +40,18 @@ class RunConfig:
     backend: str
     benchmark: str
     problems_sha256: str
-    tools: bool
+    style: Style
     protocol: Mapping[str, Any]
     instructions: Mapping[str, str]
     temperature: float
     top_p: float
     seed: int
     about: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def tools(self) -> bool:
+        """Whether the model had the sandbox."""
+        return self.style != "cot"
 
     @property
     def key(self) -> str:

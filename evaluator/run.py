@@ -173,7 +173,7 @@ class _Sitting:
                     transcript = await solve(
                         problem,
                         sample=sample,
-                        tools=self._exam.config.tools,
+                        style=self._exam.config.style,
                         model=self._model,
                         sandbox=self._sandbox,
                         protocol=protocol,

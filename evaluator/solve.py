@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from dataset import transcript
-from dataset.types import Problem
+from dataset.types import Problem, Style
 from evaluator.models.types import Model, Sampling
 from evaluator.protocols import Protocol
 from evaluator.tool import Tool, ToolCall
@@ -51,20 +51,21 @@ async def solve(
     problem: Problem,
     *,
     sample: int,
-    tools: bool,
+    style: Style,
     model: Model,
     sandbox: AsyncSandbox,
     protocol: Protocol,
     sampling: Sampling,
 ) -> Transcript:
-    """A solution of `problem` by `model`, with the sandbox as its tool or without.
+    """A solution of `problem` by `model`: in words alone (cot), or with the sandbox as its tool (pot, tir).
 
     Raises:
         ModelError: the model could not answer.
         SandboxError: the sandbox could not run a program.
     """
     started = time.monotonic()
-    asked = transcript.prompt(problem.question, "tir" if tools else "cot", problem.language)
+    tools = style != "cot"
+    asked = transcript.prompt(problem.question, style, problem.language)
     tokens = protocol.prompt(model.chat, [{"role": "user", "content": asked}])
     prompt_tokens, new_tokens, shown_tokens = len(tokens), 0, 0
     text = ""

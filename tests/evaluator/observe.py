@@ -60,7 +60,7 @@ async def observe(backend: str, folder: str, problems: Sequence[Problem]) -> dic
     try:
         async with AsyncSandbox() as sandbox:
             recording = Recording(model)
-            options: dict[str, Any] = {"tools": True, "sandbox": sandbox, "protocol": DEFAULT, "sampling": Sampling()}
+            options: dict[str, Any] = {"style": "tir", "sandbox": sandbox, "protocol": DEFAULT, "sampling": Sampling()}
             solved = await asyncio.gather(*(solve(p, sample=0, model=recording, **options) for p in problems))
         question = prompt(problems[0].question, "tir", problems[0].language)
         asked = model.chat.prompt([{"role": "user", "content": question}])

@@ -53,7 +53,7 @@ def test_recorded_solutions_get_their_recorded_verdicts_and_outputs(
                 return await solve(
                     problem,
                     sample=0,
-                    tools=tools,
+                    style="tir" if tools else "cot",
                     model=model,
                     sandbox=sandbox,
                     protocol=replace(PROTOCOLS["default"], tool_seconds=4),

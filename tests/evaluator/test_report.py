@@ -67,7 +67,7 @@ def page(path: Path, count: int) -> Path:
     runs = []
     for tools, every in ((True, 2), (False, 3)):
         rows = results(count, right_every=every, tools=tools)
-        config = replace(CONFIG, tools=tools, model=HOSTILE, about={})
+        config = replace(CONFIG, style="tir" if tools else "cot", model=HOSTILE, about={})
         runs.append(Run(folder=path, config=config, results=rows, score=score(rows)))
     write_report(runs, path / "report.html")
     return path / "report.html"

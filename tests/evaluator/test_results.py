@@ -36,7 +36,7 @@ CONFIG = RunConfig(
     backend="scripted",
     benchmark="demo",
     problems_sha256="1" * 64,
-    tools=False,
+    style="cot",
     protocol=asdict(PROTOCOLS["default"]),
     instructions={"en": "do"},
     temperature=0.0,
@@ -112,7 +112,7 @@ def test_a_malformed_line_before_the_last_is_named_by_file_and_line(tmp_path: Pa
     [
         ({"model_sha256": "2" * 64}, "model_sha256"),
         ({"problems_sha256": "2" * 64}, "problems_sha256"),
-        ({"tools": True}, "tools was False, is True"),
+        ({"style": "tir"}, "style was cot, is tir"),
         ({"temperature": 0.5}, r"temperature was 0\.0, is 0\.5"),
         ({"seed": 1}, "seed"),
         ({"backend": "vllm"}, "backend was scripted, is vllm"),
@@ -199,7 +199,7 @@ def test_a_dead_model_ends_the_run_and_keeps_what_was_finished(tmp_path: Path) -
 def test_an_unreachable_sandbox_is_our_failure_not_the_models(tmp_path: Path) -> None:
     box = AsyncSandbox("http://127.0.0.1:9", patience_seconds=0.05)
     model = Scripted(["```python\nprint(1)\n```\n```output"] * 9)
-    assert take(tmp_path, model, config=replace(CONFIG, tools=True), sandbox=box) == len(PROBLEMS)
+    assert take(tmp_path, model, config=replace(CONFIG, style="tir"), sandbox=box) == len(PROBLEMS)
     assert all(result.grade is None for result in read_results(tmp_path)[1])
 
 

@@ -34,7 +34,13 @@ def answer(run: Run, sandbox: AsyncSandbox) -> Callable[..., Transcript]:
     def go(model: Scripted | Sequence[str], *, tools: bool = True, protocol: Protocol = DEFAULT) -> Transcript:
         model = model if isinstance(model, Scripted) else Scripted(model)
         coroutine = solve(
-            problem(), sample=0, tools=tools, model=model, sandbox=sandbox, protocol=protocol, sampling=Sampling()
+            problem(),
+            sample=0,
+            style="tir" if tools else "cot",
+            model=model,
+            sandbox=sandbox,
+            protocol=protocol,
+            sampling=Sampling(),
         )
         result = run(asyncio.wait_for(coroutine, 30))
         assert isinstance(result, Transcript)
@@ -88,7 +94,7 @@ def test_a_slow_program_costs_its_own_problem_alone(run: Run, sandbox: AsyncSand
         await solve(
             problem(number),
             sample=0,
-            tools=True,
+            style="tir",
             model=model,
             sandbox=sandbox,
             protocol=DEFAULT,
