@@ -1,4 +1,4 @@
-"""What the processes of a run use of memory, where no control group counts it: read from /proc, every few milliseconds.
+"""What the processes of a run use together, where no control group counts it: read from /proc, now and then.
 
 Coarser than a control group: what is allocated and freed between two looks is not seen, and the kill comes a look
 late. The per-process limit on data (`Confinement.data_bytes`) stands behind it.
@@ -56,6 +56,15 @@ class Watch:
             found.append(pid := todo.pop())
             todo.extend(self.children(pid))
         return found
+
+    def cpu_seconds(self, pids: list[int]) -> float:
+        """CPU time of these processes and of those of their children that are waited for."""
+        ticks = 0
+        for pid in pids:
+            with contextlib.suppress(OSError):
+                # After the name, which may hold anything but ends with the last bracket: proc(5), fields 14 to 17.
+                ticks += sum(map(int, self._read(f"{pid}/stat").rpartition(")")[2].split()[11:15]))
+        return ticks / os.sysconf("SC_CLK_TCK")
 
     def in_use(self, pids: list[int], inherited: int) -> int:
         """Memory of these processes beyond what each has from its zygote; pages two of them share count twice."""

@@ -23,6 +23,8 @@ from sandbox.memory import LOOK_SECONDS, Watch
 from sandbox.spawn import start
 
 FIRST_UID, FIRST_SESSION_UID, SESSION_UIDS = 60_100, 61_000, 4_000
+_CORES = os.cpu_count() or 1
+_CPU_LOOK_SECONDS = 0.1
 _OVERHEAD_BYTES = 256 << 20  # what a warm zygote has mapped to write, generously
 _SPARE_FILE_BYTES = 64 << 20  # Limits.file_bytes' default: a spare jail of another size is of no use
 
@@ -273,25 +275,38 @@ class Slot:
             return 3600.0  # killed already; its end will wake us
         wall: float = cell.began + cell.limits["wall_seconds"] - now
         cpu: float = cell.limits["cpu_seconds"] - (life.cpu_seconds() - cell.cpu_before)
-        return min(wall, max(cpu, 0.0))
+        together = cell.began + cell.limits["cpu_seconds"] / _CORES - now
+        return min(wall, max(cpu, 0.0), together if together > 0 else _CPU_LOOK_SECONDS)
 
     def _end_what_is_over_time(self) -> None:
         now = time.monotonic()
         for life in list(self._lives.values()):
-            if life.cell and not life.cell.why and self._seconds_left(life, life.cell, now) <= 0:
-                life.cell.why = "timeout"
+            cell = life.cell
+            if cell is None or cell.why:
+                continue
+            over = self._seconds_left(life, cell, now) <= 0
+            # Only from here on can several processes have used up together what one may use.
+            if not over and life.pid and now - cell.began > cell.limits["cpu_seconds"] / _CORES:
+                used = self._memory.cpu_seconds(self._family(life)) - cell.cpu_before
+                over = used > cell.limits["cpu_seconds"]
+            if over:
+                cell.why = "timeout"
                 life.jail.kill()
+
+    def _family(self, life: Life) -> list[int]:
+        """All processes of a run, as /proc numbers them: its first one, its init, and what descends from either."""
+        if not life.numbers:
+            parents = [self._memory.self_pid, self._zygote_number]
+            found = [self._memory.numbered(parents, pid) for pid in (life.pid, life.jail.pid) if pid]
+            life.numbers = [number for number in found if number]
+        return self._memory.family(*life.numbers)
 
     def _end_what_is_over_memory(self) -> None:
         """Where no control group does it."""
         for life in list(self._lives.values()):
             if life.group is not None or not life.cell or life.cell.why or not life.pid:
                 continue
-            if not life.numbers:
-                parents = [self._memory.self_pid, self._zygote_number]
-                found = [self._memory.numbered(parents, pid) for pid in (life.pid, life.jail.pid) if pid]
-                life.numbers = [number for number in found if number]
-            family = self._memory.family(*life.numbers)
+            family = self._family(life)
             in_use = self._memory.in_use(family, self._zygote_inherited if life.warm else self._memory.inherited)
             life.peak = max(life.peak, in_use)
             most = life.cell.limits["memory_bytes"]

@@ -1,0 +1,130 @@
+"""Programs that make processes, kill them, or end in odd ways: nothing survives, and the outcome is told right."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from sandbox.types import ExecResult
+
+LIMITS: dict[str, Any] = {"wall_seconds": 1.5, "processes": 16}
+# name: (program, what comes out)
+ROWS: dict[str, tuple[str, dict[str, Any]]] = {
+    "a fork bomb": (
+        "import os\nwhile True:\n    try: os.fork()\n    except OSError: pass",
+        {"status": "timeout"},
+    ),
+    "both copies of a fork return": (
+        "import os\nprint('once', flush=True)\npid = os.fork()\nprint('twice', flush=True)",
+        {"status": "ok", "stdout": lambda text: text.startswith("once\ntwice\n")},
+    ),
+    "a daemon: double fork and setsid": (
+        "import os, time\nif os.fork() == 0:\n    os.setsid()\n    if os.fork() == 0:\n        time.sleep(1000)\n"
+        "    os._exit(0)\nprint('gone')",
+        {"status": "ok", "stdout": "gone\n"},
+    ),
+    "a child that keeps stdout open": (
+        "import os, time\nif os.fork() == 0:\n    time.sleep(1000)\nprint('done')",
+        {"status": "ok", "stdout": "done\n"},
+    ),
+    "zombies": ("import os\nfor _ in range(10):\n    if os.fork() == 0: os._exit(0)", {"status": "ok"}),
+    "kill everything": (
+        "import os, signal\nif os.fork() == 0: os.kill(-1, signal.SIGKILL)\nsignal.pause()",
+        {"status": "killed", "signal": 9},
+    ),
+    "kill the parent": (
+        "import os\nprint(os.getppid())\ntry: os.kill(1, 9)\nexcept PermissionError: pass\nprint('still here')",
+        {"status": "ok", "stdout": "0\nstill here\n"},
+    ),
+    "kill itself": ("import os; os.kill(os.getpid(), 9)", {"status": "killed", "signal": 9, "exit_code": None}),
+    "abort": ("import os; os.abort()", {"status": "killed", "signal": 6}),
+    "a segmentation fault": ("import ctypes; ctypes.string_at(0)", {"status": "killed", "signal": 11}),
+    "an alarm": ("import signal; signal.alarm(1); signal.pause()", {"status": "killed", "signal": 14}),
+    "os._exit": (
+        "import os; print('x', flush=True); os._exit(3)",
+        {"status": "error", "exit_code": 3, "stdout": "x\n"},
+    ),
+    "os._exit(0)": ("import os; os._exit(0)", {"status": "ok", "exit_code": 0, "value": None}),
+    "sys.exit(3)": (
+        "import sys; sys.exit(3)",
+        {"status": "error", "exit_code": 3, "error": lambda e: e.type == "SystemExit"},
+    ),
+    "sys.exit()": ("import sys; sys.exit()", {"status": "ok", "exit_code": 0, "error": None}),
+    "sys.exit with a text": ("import sys; sys.exit('no')", {"status": "error", "exit_code": 1, "stderr": "no\n"}),
+    "SystemExit in a thread": (
+        "import threading, sys\nt = threading.Thread(target=sys.exit)\nt.start()\nt.join()\nprint('on')",
+        {"status": "ok", "stdout": "on\n"},
+    ),
+    "a thread that outlives the last line": (
+        "import threading, time\nthreading.Thread(target=lambda: (time.sleep(0.2), print('late'))).start()",
+        {"status": "ok", "stdout": "late\n"},
+    ),
+    "a thousand threads": (
+        "import threading, time\nn = 0\ntry:\n    for n in range(1000):\n"
+        "        threading.Thread(target=time.sleep, args=(1000,), daemon=True).start()\n"
+        "except RuntimeError as error: print(error, n)",
+        {"status": "ok", "stdout": lambda text: "can't start new thread" in text},
+    ),
+    "multiprocessing by fork": (
+        "import multiprocessing as m\nwith m.get_context('fork').Pool(2) as p: print(p.map(abs, [-1, -2]))",
+        {"status": "ok", "stdout": "[1, 2]\n"},
+    ),
+    "subprocess": (
+        "import subprocess, sys\nprint(subprocess.run([sys.executable, '-c', 'print(7)'], capture_output=True, text=True))",
+        {"status": "ok", "stdout": lambda text: "stdout='7\\n'" in text},
+    ),
+    "ptrace": (
+        "import ctypes\nlibc = ctypes.CDLL(None, use_errno=True)\nprint(libc.ptrace(16, 1, 0, 0), ctypes.get_errno())",
+        {"status": "ok", "stdout": "-1 1\n"},
+    ),
+    "process_vm_readv": (
+        "import ctypes\nlibc = ctypes.CDLL(None, use_errno=True)\n"
+        "print(libc.process_vm_readv(1, 0, 0, 0, 0, 0), ctypes.get_errno())",
+        {"status": "ok", "stdout": "-1 1\n"},
+    ),
+    "new namespaces": (
+        "import ctypes\nlibc = ctypes.CDLL(None, use_errno=True)\n"
+        "print([libc.unshare(f) for f in (0x10000000, 0x20000000, 0x20000, 0x40000000, 0x38020000)])\n"
+        "print(libc.syscall(56, 0x10000011, 0, 0, 0, 0), libc.setns(0, 0), libc.chroot(b'/box'))",
+        {"status": "ok", "stdout": "[-1, -1, -1, -1, -1]\n-1 -1 -1\n"},
+    ),
+    "mounts": (
+        "import ctypes\nlibc = ctypes.CDLL(None, use_errno=True)\n"
+        "print(libc.mount(b'x', b'/box/work', b'tmpfs', 0, 0), libc.umount2(b'/box', 2))",
+        {"status": "ok", "stdout": "-1 -1\n"},
+    ),
+    "more rights": (
+        "import os, resource\nfor f in (lambda: os.setuid(0), lambda: os.setgroups([0]), lambda: os.chown('/', 0, 0),\n"
+        "          lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (-1, -1)), lambda: os.mknod('/tmp/d', 0o60600, 1)):\n"
+        "    try: f(); print('done')\n    except (OSError, ValueError): pass",
+        {"status": "ok", "stdout": ""},
+    ),
+}
+
+
+@pytest.mark.parametrize(("code", "expected"), ROWS.values(), ids=ROWS.keys())
+def test_processes_end_with_their_run(must: Callable[..., ExecResult], code: str, expected: dict[str, Any]) -> None:
+    must(code, LIMITS, expected)
+
+
+def test_a_sibling_cannot_be_seen_or_killed(box: Any) -> None:
+    victim = {"code": "import time; time.sleep(0.6); print('alive')"}
+    killer = {
+        "code": "import os, time\ntime.sleep(0.2)\nfor pid in range(3, 40000):\n    try: os.kill(pid, 9); print(pid)\n"
+        "    except OSError: pass\n"
+    }
+    first, second = box.do("pair", orders=[victim, killer])
+    assert (first["status"], first["stdout"]) == ("ok", "alive\n")
+    assert second["stdout"] == ""
+
+
+def test_cancelling_kills_the_run(box: Any) -> None:
+    assert box.do("cancel", code="while True: pass") is True
+
+
+def test_300_runs_leave_nothing(box: Any) -> None:
+    for _ in range(10):
+        results = box.do("pair", orders=[{"code": "import os; os.fork()"}] * 30)
+        assert {result["status"] for result in results} == {"ok"}
