@@ -60,7 +60,7 @@ class Outcomes:
                 entry = _Entry(fingerprint, asyncio.create_task(start()))
                 self._entries[key] = entry
             elif entry.fingerprint != fingerprint:
-                raise BadRequest(f"key {key!r} was used for another request; make a new key for each request")
+                raise BadRequest("the key was used for another request; make a new key for each request")
             try:
                 outcome: Outcome = await self._wait(key, entry, linger_seconds)
                 return outcome

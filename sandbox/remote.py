@@ -76,6 +76,8 @@ class Remote:
         self._patience_seconds = patience_seconds
         self._headers = {"content-type": "application/json"}
         if token is not None:
+            if not (token.isascii() and token.isprintable()) or token != token.strip() or not token:
+                raise InputError("the token is empty or has characters that a header cannot carry; use printable ASCII")
             self._headers["authorization"] = f"Bearer {token}"
         self._loopback = self._socket_path is not None or _is_loopback(parts.hostname or "")
         self._http: httpx.AsyncClient | None = None
@@ -94,6 +96,7 @@ class Remote:
             headers=self._headers,
             limits=limits,
             transport=transport,
+            verify=self._url.startswith("https"),  # loading the certificates takes 40 ms
             trust_env=not self._loopback,  # a proxy of the environment cannot reach this machine's loopback
         )
 

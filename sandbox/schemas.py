@@ -26,9 +26,9 @@ Key = Annotated[
     Field(
         min_length=1,
         max_length=128,
-        description="Idempotency key, made by the client. A request with a key that was used before runs nothing: it "
-        "joins the run that is on or gets the same outcome again. The server keeps the latest 8192 outcomes.",
-        examples=["0f8c5a1e9b2d4c7f8a6b3c2d1e0f9a8b"],
+        description="Idempotency key, made by the client: 128 random bits, say. A request with a key that was used "
+        "before runs nothing: it joins the run that is on or gets the same outcome again. The server keeps the latest "
+        "8192 outcomes.",
     ),
 ]
 Base64 = Annotated[str, Field(description="Contents, base64.", json_schema_extra={"format": "byte"})]

@@ -86,9 +86,13 @@ class ExecRequest:
         if not 0 <= self.seed < 1 << 32:
             raise BadRequest(f"seed is {self.seed}, expected 0 to 4294967295 (numpy takes 32 bits)")
         for name in (*self.files, *self.fetch):
-            parts = name.split("/")
-            if not name or name.startswith("/") or ".." in parts or "\0" in name or len(name) > 255:
-                raise BadRequest(f"file name {name!r}: expected a relative path that stays in the folder")
+            encoded = name.encode(errors="replace")
+            odd = encoded.decode() != name  # lone surrogates, which no file system takes
+            if odd or len(encoded) > 255 or "\0" in name or {"", ".", ".."} & set(name.split("/")):
+                raise BadRequest(f"file {name!r:.300}: expected a relative path inside the folder, at most 255 bytes")
+        folders = {name[:at] for name in self.files for at, sign in enumerate(name) if sign == "/"}
+        if clash := folders & set(self.files):
+            raise BadRequest(f"files: {min(clash)!r} is given as a file and as a folder")
         self.limits.check()
 
 
