@@ -17,6 +17,7 @@ from evaluator.published import BENCHMARKS as PUBLISHED_BENCHMARKS
 from evaluator.published import PUBLISHED, ROWS, TABLE_5
 from evaluator.results import Result, RunConfig, read_results
 from evaluator.scores import Score, paired, score
+from evaluator.votes import sampled_score
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -62,7 +63,7 @@ class Table:
 
 def tables(runs: Sequence[Run]) -> list[Table]:
     """The tables to be shown for `runs`, those that would be empty left out."""
-    found = [_measured(runs), _compared(runs), _among_published(runs)]
+    found = [_measured(runs), _sampled(runs), _compared(runs), _among_published(runs)]
     return [table for table in found if table.rows]
 
 
@@ -79,9 +80,10 @@ def _measured(runs: Sequence[Run]) -> Table:
             notes.append(f"no score for {run.folder}: {s.unscored}")
         else:
             low, high = s.interval
+            several = any(result.sample for result in run.results)
             figures = [
                 percent(s.accuracy),
-                f"{percent(low)} to {percent(high)}",
+                "see below" if several else f"{percent(low)} to {percent(high)}",
                 percent(s.program_accuracy) if run.config.tools else "",
             ]
         tool_errors = str(s.tool_errors) if run.config.tools else ""
@@ -112,6 +114,34 @@ def _measured(runs: Sequence[Run]) -> Table:
     columns = ["model", "tools", "benchmark", "samples", "accuracy", "95 % interval", "program", "no answer"]
     columns += ["undecided", "tool errors", "truncated", "by"]
     return Table(title="Measured", columns=columns, rows=rows, notes=notes)
+
+
+def _sampled(runs: Sequence[Run]) -> Table:
+    rows = []
+    for run in runs:
+        if run.score.unscored or all(result.sample == 0 for result in run.results):
+            continue
+        found = sampled_score(run.results)
+        low, high = found.interval
+        rows.append(
+            [
+                run.config.model,
+                run.mode,
+                run.config.benchmark + ("*" if run.partial else ""),
+                str(found.problems),
+                str(found.samples),
+                percent(found.average),
+                f"{percent(low)} to {percent(high)}",
+                percent(found.majority),
+                ", ".join(f"{k}: {percent(share)}" for k, share in found.pass_at.items()),
+            ]
+        )
+    return Table(
+        title="Several samples a problem",
+        columns=["model", "tools", "benchmark", "problems", "k", "avg@k", "95 % interval", "maj@k", "pass@"],
+        rows=rows,
+        notes=["maj@k: votes grouped by equivalence; pass@k: unbiased estimate; interval over problems"],
+    )
 
 
 def _compared(runs: Sequence[Run]) -> Table:

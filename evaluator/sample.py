@@ -1,0 +1,121 @@
+"""From a teacher to training data: the same loop over training problems, its right and distinct solutions kept.
+
+    python -m evaluator sample --problems data/gsm8k/problems.jsonl --model TEACHER --samples 8 --style tir --out DIR
+
+DIR holds the transcripts as any run does, and `candidates.jsonl`, which `python -m dataset verify` takes. A solution is
+kept if its answer equals the reference, its turns read back as they were written, its programs ran, and no other kept
+solution of the problem is the same but for white space; at most `keep` a problem, the shortest first. Problems without
+a reference keep theirs for `verify` to judge.
+"""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from dataset.files import write_line, written_whole
+from dataset.transcript import render, tidy
+from dataset.types import Solution, Style, Turn, solution_to_json
+from evaluator.grade import solution_turns
+from evaluator.results import Result
+
+CANDIDATES = "candidates.jsonl"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Yield:
+    """What a sampling brought: samples by what became of them, and (kept, asked) problems by subject."""
+
+    kept: int
+    dropped: Mapping[str, int]
+    problems: Mapping[str, tuple[int, int]]
+    new_tokens: int
+
+    def lines(self) -> list[str]:
+        """The report as a user reads it."""
+        total = self.kept + sum(self.dropped.values())
+        found = [f"kept {self.kept} of {total} samples; {self.new_tokens:,} tokens generated"]
+        if self.kept:
+            found[0] += f", {self.new_tokens / self.kept:,.0f} for each that was kept"
+        found += [f"  {count:6} dropped: {reason}" for reason, count in sorted(self.dropped.items())]
+        found += [
+            f"  {solved:6} of {asked} problems have a solution: {subject or 'no subject given'}"
+            for subject, (solved, asked) in sorted(self.problems.items())
+        ]
+        return found
+
+
+def write_candidates(folder: Path, results: Sequence[Result], *, style: Style, keep: int) -> Yield:
+    """Write the kept solutions among `results` to `candidates.jsonl` in `folder`, whole or not at all."""
+    dropped: Counter[str] = Counter()
+    solved: dict[str, set[str]] = defaultdict(set)
+    asked: dict[str, set[str]] = defaultdict(set)
+    kept = 0
+    with written_whole(folder / CANDIDATES) as file:
+        for several in _by_problem(results):
+            problem = several[0].problem
+            asked[problem.subject].add(problem.id)
+            chosen: dict[str, Solution] = {}
+            for result in sorted(several, key=lambda one: (one.new_tokens, one.sample)):
+                solution = _solution(result, style)
+                if isinstance(solution, str):
+                    dropped[solution] += 1
+                elif "".join(render(solution.turns).split()) in chosen:
+                    dropped["the same as another"] += 1
+                elif len(chosen) == keep:
+                    dropped[f"more than {keep} a problem"] += 1
+                else:
+                    chosen["".join(render(solution.turns).split())] = solution
+            for solution in chosen.values():
+                write_line(file, solution_to_json(solution))
+                solved[problem.subject].add(problem.id)
+            kept += len(chosen)
+    return Yield(
+        kept=kept,
+        dropped=dict(dropped),
+        problems={subject: (len(solved[subject]), len(ids)) for subject, ids in asked.items()},
+        new_tokens=sum(result.new_tokens for result in results),
+    )
+
+
+def _by_problem(results: Iterable[Result]) -> list[list[Result]]:
+    groups: dict[str, list[Result]] = defaultdict(list)
+    for result in results:
+        groups[result.problem.id].append(result)
+    return list(groups.values())
+
+
+def _solution(result: Result, style: Style) -> Solution | str:
+    """The sample as a solution to train on, or the reason why it is none."""
+    if result.infra_error is not None:
+        return "failed for our reasons"
+    if result.stop != "end":
+        return f"did not end: {result.stop}"
+    if style != "cot" and not result.calls:
+        return "no program"
+    if result.calls and result.calls[-1].status != "ok":
+        return f"its last program ended with {result.calls[-1].status}"
+    if result.problem.answer is not None and not result.correct:
+        return "no answer" if result.grade and result.grade.verdict.predicted is None else "wrong answer"
+    if style == "tir" and result.left_over is not None:
+        return "its last program was not read"
+    turns = tidy(solution_turns(result.text, None))
+    if style == "pot":
+        turns = tuple(turn for turn in turns if turn.kind == "code")
+        if len(turns) > 1:
+            return "more than one program"
+        if result.grade is None or result.grade.program is None or result.grade.program.correct is False:
+            return "its program does not print the answer"
+    if not turns or not _reads_back(turns):
+        return "not in the grammar's form"
+    return Solution(id=f"{result.problem.id}/{style}/{result.sample}", problem=result.problem, style=style, turns=turns)
+
+
+def _reads_back(turns: Sequence[Turn]) -> bool:
+    try:
+        render(turns)
+    except ValueError:
+        return False
+    return True
