@@ -3,22 +3,24 @@
     python -m bench.replay DATA_FOLDER        prints one JSON line a file, differences included
 
 For each file: accuracy as published and as measured here, every verdict that differs from the recorded one, and the
-share of executed outputs that equal the recorded ones.
+share of executed outputs that equal the recorded ones, by `same_output`'s measure: a reworded message is no difference.
 """
 
 from __future__ import annotations
 
 import asyncio
 import json
+import re
 import sys
 import tempfile
 import time
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
 from dataset.transcript import parse
+from dataset.verification.outputs import same_output
 from evaluator.benchmarks import BENCHMARKS
 from evaluator.benchmarks.types import load
 from evaluator.models.replay import ReplayModel
@@ -27,31 +29,35 @@ from evaluator.protocols import PROTOCOLS
 from evaluator.results import Result, RunConfig, read_results
 from evaluator.run import Exam, Means, run_exams
 from sandbox import AsyncSandbox
+from sandbox.render import Profile
 
 IN_FLIGHT = 16
-# file: (published accuracy in percent, with tools); mathcoder's is the share that its authors recorded as right
-FILES: dict[str, tuple[float | None, bool]] = {
-    "tora_code_34b.gsm8k.jsonl": (80.7, True),
-    "rho_1b.gsm8k.jsonl": (58.4, True),
-    "rho_1b.math500.jsonl": (40.2, True),
-    "cot/rho_1b.gsm8k.jsonl": (36.2, False),
-    "mathcoder_l_7b.gsm8k.jsonl": (None, True),
-    "mathcoder_l_7b.simuleq.jsonl": (None, True),
+# file: (published accuracy in percent, what its model was shown of outputs; None: it had no tools).
+# Mathcoder's accuracy is the share that its authors recorded as right; it worked in a notebook.
+FILES: dict[str, tuple[float | None, Profile | None]] = {
+    "tora_code_34b.gsm8k.jsonl": (80.7, "tora"),
+    "rho_1b.gsm8k.jsonl": (58.4, "tora"),
+    "rho_1b.math500.jsonl": (40.2, "tora"),
+    "cot/rho_1b.gsm8k.jsonl": (36.2, None),
+    "mathcoder_l_7b.gsm8k.jsonl": (None, "notebook"),
+    "mathcoder_l_7b.simuleq.jsonl": (None, "notebook"),
 }
+# what a terminal shows as colour stands in mathcoder's recorded tracebacks
+_COLOUR = re.compile(r"\x1b\[[0-9;]*m")
 
 
-def replay(path: Path, published: float | None, tools: bool) -> dict[str, Any]:
+def replay(path: Path, published: float | None, profile: Profile | None) -> dict[str, Any]:
     """What the loop makes of the recordings at `path`."""
     model = ReplayModel(path)
     problems = load(BENCHMARKS["recorded"], path)
-    protocol = PROTOCOLS["default"]
+    protocol = replace(PROTOCOLS["default"], profile=profile or "tora", programs_shown=16)
     config = RunConfig(
         model=path.name,
         model_sha256="",
         backend="replay",
         benchmark="recorded",
         problems_sha256="",
-        style="tir" if tools else "cot",
+        style="tir" if profile else "cot",
         protocol=asdict(protocol),
         instructions={},
         temperature=0.0,
@@ -79,7 +85,7 @@ def replay(path: Path, published: float | None, tools: bool) -> dict[str, Any]:
     if published is None:
         published = 100 * sum(recorded) / len(recorded)
     return {
-        "file": path.name,
+        "file": str(path.relative_to(path.parents[1])),
         "problems": len(results),
         "published": round(published, 2),
         "ours": round(ours, 2),
@@ -98,7 +104,7 @@ def _equal_outputs(results: Sequence[Result], model: ReplayModel) -> tuple[int, 
         recorded = [t.text for t in model.recorded[result.problem.question.strip()] if t.kind == "output"]
         ours = [turn.text for turn in parse(result.text) if turn.kind == "output"]
         blocks += len(recorded)
-        equal += sum(one.strip() == other.strip() for one, other in zip(recorded, ours, strict=False))
+        equal += sum(same_output(_COLOUR.sub("", one), other) for one, other in zip(recorded, ours, strict=False))
     return equal, blocks
 
 
@@ -121,6 +127,6 @@ def _differing(rows: Sequence[dict[str, Any]], results: Sequence[Result]) -> lis
 
 
 if __name__ == "__main__":
-    for name, (figure, with_tools) in FILES.items():
-        path = Path(sys.argv[1]) / "trajectories" / name
-        print(json.dumps(replay(path, figure, with_tools), ensure_ascii=False), flush=True)
+    for name, (figure, shown) in FILES.items():
+        file = Path(sys.argv[1]) / "trajectories" / name
+        print(json.dumps(replay(file, figure, shown), ensure_ascii=False), flush=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -12,6 +13,7 @@ from typing import Any
 import pytest
 
 from dataset.transcript import STOP, parse
+from dataset.verification.outputs import same_output
 from evaluator.benchmarks import BENCHMARKS
 from evaluator.benchmarks.types import load
 from evaluator.grade import grade
@@ -20,24 +22,27 @@ from evaluator.models.types import ModelError, Sampling
 from evaluator.protocols import PROTOCOLS
 from evaluator.solve import Transcript, solve
 from sandbox import AsyncSandbox, InputError
+from sandbox.render import Profile
 
 TRAJECTORIES = Path(__file__).parents[2].parent / "shared" / "data" / "trajectories"
 ASKED = 60
+# what a terminal shows as colour stands in mathcoder's recorded tracebacks
+_COLOUR = re.compile(r"\x1b\[[0-9;]*m")
 
 
 @pytest.mark.real_data
 @pytest.mark.parametrize(
-    ("name", "tools"),
+    ("name", "tools", "profile"),
     [
-        ("tora_code_34b.gsm8k.jsonl", True),
-        ("rho_1b.gsm8k.jsonl", True),
-        ("rho_1b.math500.jsonl", True),
-        ("mathcoder_l_7b.gsm8k.jsonl", True),
-        ("cot/rho_1b.gsm8k.jsonl", False),
+        ("tora_code_34b.gsm8k.jsonl", True, "tora"),
+        ("rho_1b.gsm8k.jsonl", True, "tora"),
+        ("rho_1b.math500.jsonl", True, "tora"),
+        ("mathcoder_l_7b.gsm8k.jsonl", True, "notebook"),
+        ("cot/rho_1b.gsm8k.jsonl", False, "tora"),
     ],
 )
 def test_recorded_solutions_get_their_recorded_verdicts_and_outputs(
-    run: Callable[[Any], Any], sandbox: AsyncSandbox, name: str, tools: bool
+    run: Callable[[Any], Any], sandbox: AsyncSandbox, name: str, tools: bool, profile: Profile
 ) -> None:
     path = TRAJECTORIES / name
     if not path.exists():
@@ -56,7 +61,7 @@ def test_recorded_solutions_get_their_recorded_verdicts_and_outputs(
                     style="tir" if tools else "cot",
                     model=model,
                     sandbox=sandbox,
-                    protocol=replace(PROTOCOLS["default"], tool_seconds=4),
+                    protocol=replace(PROTOCOLS["default"], tool_seconds=4, profile=profile),
                     sampling=Sampling(),
                 )
 
@@ -79,8 +84,8 @@ def test_recorded_solutions_get_their_recorded_verdicts_and_outputs(
         )
     ]
     assert (len(blocks) >= ASKED) == tools
-    unequal = [pair for pair in blocks if pair[0] != pair[1]]
-    assert len(unequal) <= 0.05 * len(blocks), unequal
+    unequal = [pair for pair in blocks if not same_output(_COLOUR.sub("", pair[0]), pair[1])]
+    assert len(unequal) <= max(1, 0.015 * len(blocks)), unequal
 
 
 @pytest.mark.parametrize(
