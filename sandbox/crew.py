@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from sandbox import wire
-from sandbox.errors import SandboxError, SandboxUnavailable, SessionLost
+from sandbox.errors import SandboxError, SandboxUnavailable, SessionBusy, SessionLost
 from sandbox.jail import Tier
 from sandbox.pipes import Pipes
 
@@ -35,6 +35,9 @@ def needs_libraries(code: str) -> bool:
         return True
     names = (name.strip().split(".")[0] for found in _IMPORT.findall(code) for name in found.split(","))
     return any(name not in sys.stdlib_module_names for name in names) or "; import " in code or ";import " in code
+
+
+_FORK_ERRORS: dict[str, type[SandboxError]] = {"SessionBusy": SessionBusy, "SessionLost": SessionLost}
 
 
 class Channel:
@@ -144,6 +147,8 @@ class Station:
             return
         if name := message.get("refused"):
             self._fail(name, SandboxUnavailable(message["reason"]))
+        elif name := message.get("unforked"):
+            self._fail(name, _FORK_ERRORS.get(message["kind"], SandboxUnavailable)(message["reason"]))
         elif name := message.get("lost"):
             self._fail(name, SessionLost("the session ended before this cell could begin"))
         elif name := message.get("failed"):
@@ -227,8 +232,9 @@ class Crew:
         ours, theirs = wire.pair()
         settings = {"isolation": self.tier.name, "preload": list(self._preload), "cgroups": self.tier.cgroups}
         with theirs:
+            python = [sys.executable, "-s", "-P", "-X", "utf8", "-c", _BOOT]
             self._process = subprocess.Popen(
-                [sys.executable, "-s", "-P", "-X", "utf8", "-c", _BOOT, str(theirs.fileno()), json.dumps(settings), _ROOT],
+                [*python, str(theirs.fileno()), json.dumps(settings), _ROOT],
                 pass_fds=[theirs.fileno()], stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, cwd="/",
                 start_new_session=True, env=ENVIRONMENT,
             )  # fmt: skip

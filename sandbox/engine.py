@@ -230,7 +230,7 @@ class Engine:
 
     # -- sessions ----------------------------------------------------------------------------------------------
 
-    async def open_session(self, *, ttl_seconds: float | None = None, limits: Limits = Limits()) -> str:
+    async def open_session(self, *, ttl_seconds: float | None = None, limits: Limits = Limits()) -> str:  # noqa: B008 - frozen
         """The id of a new session: a process that keeps its state between cells, `ttl_seconds` when idle.
 
         `limits` hold for its files and, until its cells bring their own, for all else. At the cap, the session that
@@ -273,8 +273,25 @@ class Engine:
         return result
 
     async def fork_session(self, session_id: str) -> str:
-        """The id of a copy of a session, memory and files; neither sees what the other does from now on."""
-        raise SandboxUnavailable("sessions cannot be forked yet")
+        """The id of a copy of a session, memory and files; neither sees what the other does from now on.
+
+        Raises:
+            SessionLost: there is no such session any more.
+            SessionBusy: a cell is running in it, or it has threads, child processes, open files or shared memory.
+            SandboxUnavailable: the machine allows no nested namespaces, or the chain of forks is 30 deep.
+            Overloaded: as many sessions as allowed are live and every one is running a cell.
+        """
+        session = self._session(session_id)
+        session.busy = True
+        try:
+            self._make_room()
+            name = secrets.token_urlsafe(12)
+            await session.station.open(name, {"op": "fork", "id": name, "session": session_id})
+        finally:
+            session.busy = False
+            session.used = time.monotonic()
+        self._sessions[name] = Session(name, session.station, session.limits, session.ttl_seconds)
+        return name
 
     async def close_session(self, session_id: str) -> None:
         """End a session and return when its processes are gone. One that is gone already is no error."""

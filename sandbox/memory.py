@@ -22,31 +22,43 @@ class Watch:
         self.self_pid = int(os.readlink("self", dir_fd=proc))  # as the owner of that /proc numbers it
         self.inherited = self._fields(self.self_pid, "status").get("RssAnon", 0)
 
-    def _read(self, path: str) -> str:
+    def read(self, path: str) -> str:
         with os.fdopen(os.open(path, os.O_RDONLY | os.O_CLOEXEC, dir_fd=self._proc)) as file:
             return file.read()
 
     def _fields(self, pid: int, name: str) -> dict[str, int]:
         with contextlib.suppress(OSError):  # it ended meanwhile
-            return {key: int(kib) * 1024 for key, kib in _KIB.findall(self._read(f"{pid}/{name}"))}
+            return {key: int(kib) * 1024 for key, kib in _KIB.findall(self.read(f"{pid}/{name}"))}
         return {}
+
+    def names(self, path: str) -> list[str]:
+        folder = os.open(path, os.O_RDONLY | os.O_CLOEXEC, dir_fd=self._proc)
+        try:
+            return os.listdir(folder)
+        finally:
+            os.close(folder)
 
     def children(self, pid: int) -> list[int]:
         found: list[int] = []
         with contextlib.suppress(OSError):
-            for task in os.listdir(task_folder := os.open(f"{pid}/task", os.O_RDONLY, dir_fd=self._proc)):
+            for task in self.names(f"{pid}/task"):
                 with contextlib.suppress(OSError):
-                    found.extend(int(child) for child in self._read(f"{pid}/task/{task}/children").split())
-            os.close(task_folder)
+                    found.extend(int(child) for child in self.read(f"{pid}/task/{task}/children").split())
         return found
 
-    def numbered(self, parents: list[int], pid: int) -> int | None:
-        """The number in that /proc of the child of `parents` that this process knows as `pid`."""
-        for child in (child for parent in parents for child in self.children(parent)):
-            with contextlib.suppress(OSError):
-                numbers = re.search(r"^NSpid:\s+(.*)$", self._read(f"{child}/status"), re.MULTILINE)
-                if numbers and str(pid) in numbers[1].split()[:2]:
-                    return child
+    def in_namespaces(self, pid: int) -> list[int]:
+        """What the process is called from that /proc inwards, one number a nested namespace; empty if it is gone."""
+        with contextlib.suppress(OSError):
+            if found := re.search(r"^NSpid:\s+(.*)$", self.read(f"{pid}/status"), re.MULTILINE):
+                return [int(number) for number in found[1].split()]
+        return []
+
+    def number_of(self, pid: int, candidates: list[int]) -> int | None:
+        """Which of `candidates`, numbered as in that /proc, is the process that this one knows as `pid`."""
+        own_level = len(self.in_namespaces(self.self_pid)) - 1
+        for number in candidates:
+            if self.in_namespaces(number)[own_level : own_level + 1] == [pid]:
+                return number
         return None
 
     def family(self, *roots: int) -> list[int]:
@@ -63,7 +75,7 @@ class Watch:
         for pid in pids:
             with contextlib.suppress(OSError):
                 # After the name, which may hold anything but ends with the last bracket: proc(5), fields 14 to 17.
-                ticks += sum(map(int, self._read(f"{pid}/stat").rpartition(")")[2].split()[11:15]))
+                ticks += sum(map(int, self.read(f"{pid}/stat").rpartition(")")[2].split()[11:15]))
         return ticks / os.sysconf("SC_CLK_TCK")
 
     def in_use(self, pids: list[int], inherited: int) -> int:

@@ -17,6 +17,7 @@ import json
 import linecache
 import os
 import random
+import signal
 import sys
 import threading
 import traceback
@@ -25,6 +26,7 @@ from typing import Any, NoReturn
 
 from sandbox import wire
 from sandbox.display import pretty
+from sandbox.jail import linux, seccomp, tree
 from sandbox.streams import cut_middle
 
 REPORT_FD, LINE_FD = 190, 191  # high, so that the user's own descriptors start at 3
@@ -216,11 +218,59 @@ def serve_session(line_fd: int) -> NoReturn:
     sys.path.insert(0, "")
     while (received := wire.receive(line)) is not None:
         message, descriptors = received
+        if "fork" in message:
+            branch_off(*descriptors)
+            continue
         report = _run_cell(program, *descriptors)
         if report.get("exit"):
             os._exit(report["exit_code"])
         wire.send(line, {"done": message["id"]})
     os._exit(0)
+
+
+def branch_off(new_line: int) -> None:
+    """Fork this session. Returns in it, and in the branch, once that is furnished and has its own line for ours.
+
+    Three forks: the first steps into new namespaces, where the second is init, and the third runs the cells.
+    """
+    import socket
+
+    if child := os.fork():
+        os.close(new_line)
+        os.waitpid(child, 0)
+        return
+    line = socket.socket(fileno=new_line)
+    try:
+        linux.unshare(seccomp.SESSION_FORK_FLAGS)
+        linux.drop_capabilities()  # the new user namespace gave this process all of them, in there
+    except OSError as error:
+        wire.send(line, {"failed": str(error)})
+        os._exit(1)
+    if os.fork():
+        os._exit(0)
+    wire.send(line, {"branch": "init"})
+    if program := os.fork():
+        _be_init(line, program)
+    wire.send(line, {"branch": "program"})
+    if wire.receive(line) is None:
+        os._exit(1)
+    os.dup2(new_line, LINE_FD)
+    line.close()
+    os.chdir(tree.WORK)
+
+
+def _be_init(line: Any, program: int) -> NoReturn:
+    """Reap, and say how the program's process ended. The slot ends this one, below which branches may still live."""
+    linux.close_all_except({line.fileno()})
+    while True:
+        try:
+            pid, status = os.wait()
+        except ChildProcessError:
+            signal.pause()
+            continue
+        if pid == program:
+            with contextlib.suppress(OSError):
+                wire.send(line, {"exited": status})
 
 
 def _run_cell(program: Program, payload: int, stdin: int, stdout: int, stderr: int, report_fd: int) -> dict[str, Any]:

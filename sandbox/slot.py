@@ -7,8 +7,11 @@ gone. Clock, signals, exit code, CPU time and memory are read here, from the ker
 from __future__ import annotations
 
 import contextlib
+import json
+import math
 import os
 import select
+import signal
 import socket
 import time
 from collections.abc import Callable
@@ -16,7 +19,9 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, NoReturn
 
-from sandbox import wire
+from sandbox import branch, wire
+from sandbox.branch import Branch
+from sandbox.errors import SandboxError, SandboxUnavailable, SessionLost
 from sandbox.jail import cgroups, namespaces, none
 from sandbox.jail.namespaces import Confinement, Jail
 from sandbox.memory import LOOK_SECONDS, Watch
@@ -63,7 +68,7 @@ class Life:
     """A jailed program's process: a run, or a session between its opening and its end."""
 
     name: str
-    jail: Jail | none.Folder
+    jail: Jail | none.Folder | Branch
     group: cgroups.Group | None
     session: bool
     line: socket.socket | None = None
@@ -72,6 +77,10 @@ class Life:
     why_ended: str | None = None
     warm: bool = False
     numbers: list[int] = field(default_factory=list)  # its process and its init, as /proc numbers them
+    parent: Life | None = None  # of a forked session
+    branches: int = 0  # live sessions whose namespaces are nested in this one's
+    over: bool = False  # it has ended, but its namespaces hold its branches
+    given_up_at: float = math.inf  # when to do without word of its end
     peak: int = 0  # where no control group counts
 
     def cpu_seconds(self) -> float:
@@ -80,6 +89,21 @@ class Life:
             seconds: float = time.clock_gettime((~self.pid << 3) | 2)
             return seconds
         return 0.0
+
+
+def _depth(life: Life) -> int:
+    """How many forks lie between a session and the one that was opened."""
+    return 0 if life.parent is None else 1 + _depth(life.parent)
+
+
+def _exit_status(word: bytes) -> int | None:
+    """How a branch's init says that its program ended; it can lie about nothing but itself."""
+    try:
+        status = json.loads(word)["exited"]
+        os.waitstatus_to_exitcode(status)
+    except (ValueError, TypeError, OverflowError):
+        return None
+    return status if isinstance(status, int) else None
 
 
 class Slot:
@@ -130,6 +154,7 @@ class Slot:
             "cell": self._cell,
             "cancel": self._cancel,
             "close": self._close,
+            "fork": self._fork,
         }[message["op"]](message, descriptors)
 
     def _new_zygote(self, message: wire.Message, descriptors: list[int]) -> None:
@@ -203,7 +228,7 @@ class Slot:
             session=life.session,
             cpu_seconds=limits["cpu_seconds"],
             file_bytes=limits["file_bytes"],
-            # The jail's init is one of them. Without a user namespace or a uid of its own, the count would be the user's.
+            # The jail's init is one of them. Without isolation the kernel would count all that this user runs.
             processes=None if life.group or not self._host.isolated else limits["processes"] + 1,
             data_bytes=None if life.group else 2 * limits["memory_bytes"] + _OVERHEAD_BYTES,
             isolated=self._host.isolated,
@@ -249,22 +274,63 @@ class Slot:
         for descriptor in descriptors:
             os.close(descriptor)
 
+    def _fork(self, message: wire.Message, _: list[int]) -> None:
+        try:
+            life = self._branch(message["id"], message["session"])
+        except SandboxError as error:
+            wire.send(self._engine, {"unforked": message["id"], "kind": type(error).__name__, "reason": str(error)})
+        else:
+            wire.send(self._engine, {"opened": life.name})
+
+    def _branch(self, name: str, of: str) -> Life:
+        parent = self._lives.get(of)
+        if parent is None or parent.line is None:
+            raise SessionLost("the session ended before it could be forked")
+        if isinstance(parent.jail, none.Folder):
+            raise SandboxUnavailable("sessions can be forked in a jail only; this engine runs without isolation")
+        self._family(parent)
+        branch.refuse_if_entangled(self._memory, parent.numbers[0])
+        line, init, program = branch.ask_for_branch(parent.line)
+        jail = Branch(init, parent.jail.uid, parent.jail.gid, parent.jail.file_bytes)
+        life = Life(name, jail, None, True, line, program, warm=parent.warm, parent=parent)
+        try:
+            family = self._family(parent)
+            number = self._memory.number_of(init, family)
+            if number is None:
+                raise SandboxUnavailable("the forked session ended at once")
+            branch.furnish(jail, parent.jail, number, self._host.proc)
+            life.numbers = [found for found in (self._memory.number_of(program, family), number) if found]
+            if self._host.groups is not None:
+                self._sessions_opened += 1
+                life.group = self._host.groups.group(f"session-{self._index}-{self._sessions_opened}")
+                life.group.enter(program)
+            wire.send(line, {"go": True})
+        except (SandboxError, OSError):
+            line.close()
+            jail.end()
+            raise
+        parent.branches += 1
+        self._lives[name] = life
+        self._watch(line.fileno(), partial(self._on_line, life))
+        return life
+
     def _cancel(self, message: wire.Message, _: list[int]) -> None:
         for life in self._lives.values():
             if life.cell is not None and life.cell.name == message["id"]:
                 life.cell.why = life.cell.why or "cancelled"
-                life.jail.kill()
+                self._kill(life)
 
     def _close(self, message: wire.Message, _: list[int]) -> None:
         if life := self._lives.get(message["session"]):
             life.why_ended = message["reason"]
-            life.jail.kill()
+            self._kill(life)
 
     # -- time --------------------------------------------------------------------------------------------------
 
     def _milliseconds_to_deadline(self) -> float | None:
         now = time.monotonic()
         waits = [self._seconds_left(life, life.cell, now) for life in self._lives.values() if life.cell]
+        waits += [life.given_up_at - now for life in self._lives.values() if life.given_up_at < math.inf]
         waits += [LOOK_SECONDS for life in self._lives.values() if life.group is None and life.cell]
         return max(min(waits), 0.0) * 1000 if waits else None
 
@@ -281,6 +347,9 @@ class Slot:
     def _end_what_is_over_time(self) -> None:
         now = time.monotonic()
         for life in list(self._lives.values()):
+            if now > life.given_up_at:
+                self._end(life, None, life.cpu_seconds(), 0)
+                continue
             cell = life.cell
             if cell is None or cell.why:
                 continue
@@ -291,13 +360,14 @@ class Slot:
                 over = used > cell.limits["cpu_seconds"]
             if over:
                 cell.why = "timeout"
-                life.jail.kill()
+                self._kill(life)
 
     def _family(self, life: Life) -> list[int]:
         """All processes of a run, as /proc numbers them: its first one, its init, and what descends from either."""
         if not life.numbers:
-            parents = [self._memory.self_pid, self._zygote_number]
-            found = [self._memory.numbered(parents, pid) for pid in (life.pid, life.jail.pid) if pid]
+            parents = (self._memory.self_pid, self._zygote_number)
+            children = [child for parent in parents for child in self._memory.children(parent)]
+            found = [self._memory.number_of(pid, children) for pid in (life.pid, life.jail.pid) if pid]
             life.numbers = [number for number in found if number]
         return self._memory.family(*life.numbers)
 
@@ -312,7 +382,17 @@ class Slot:
             most = life.cell.limits["memory_bytes"]
             if in_use > most and (len(family) < 3 or self._memory.in_use_exactly(family) > most):
                 life.cell.why = "memory_limit"
-                life.jail.kill()
+                self._kill(life)
+
+    def _kill(self, life: Life) -> None:
+        """Order the end of a life. Its branches live on, below its init, until they end themselves."""
+        if not life.branches:
+            life.jail.kill()
+            return
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(life.pid, signal.SIGKILL)
+        if isinstance(life.jail, Branch):  # its init will tell; what it is, the session decided
+            life.given_up_at = time.monotonic() + 1.0
 
     # -- ends --------------------------------------------------------------------------------------------------
 
@@ -348,9 +428,14 @@ class Slot:
             word = life.line.recv(wire.MOST_BYTES)
         except OSError:
             word = b""
+        if isinstance(life.jail, Branch) and word.startswith(b'{"exited"'):
+            self._end(life, _exit_status(word), life.cpu_seconds(), 0)
+            return
         if not word:  # closed by the program: it can never answer again
             self._unwatch(life.line.fileno())
             life.jail.kill()
+            if isinstance(life.jail, Branch):  # no zygote will tell us
+                self._end(life, None, life.cpu_seconds(), 0)
             return
         if cell := life.cell:
             life.cell = None
@@ -361,7 +446,7 @@ class Slot:
         """Take a life out of the world and tell the engine. `status` is None if nobody could see how it ended."""
         del self._lives[life.name]
         work = os.dup(life.jail.work)
-        life.jail.end()
+        self._release(life)
         if life.line is not None:
             with contextlib.suppress(KeyError):
                 self._unwatch(life.line.fileno())
@@ -385,6 +470,33 @@ class Slot:
         os.close(work)
         if not life.session:
             self._prepare_spare()
+
+    def _release(self, life: Life) -> None:
+        """End a life's processes and its jail; if live branches are nested in that, keep its empty shell for them."""
+        life.over = True
+        if life.branches and self._sweep(life):
+            return
+        life.jail.end()
+        parent = life.parent
+        if parent is not None:
+            parent.branches -= 1
+            if parent.over and not parent.branches:
+                self._release(parent)
+
+    def _sweep(self, life: Life) -> bool:
+        """Kill a session's processes but not those of its branches; False if they multiply faster than that."""
+        own_level = len(self._memory.in_namespaces(self._memory.self_pid)) - 1
+        for _ in range(100):
+            family = [self._memory.in_namespaces(number) for number in self._family(life)]
+            # Deeper ones belong to branches; the one that calls itself 1 is the init.
+            ours = [names for names in family if len(names) == own_level + 2 + _depth(life) and names[-1] != 1]
+            if not ours:
+                return True
+            for names in ours:
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(names[own_level], signal.SIGKILL)
+            time.sleep(0.001)
+        return False
 
     def _tell_done(
         self, life: Life, cell: Cell, status: int | None, cpu: float, peak: int, *, alive: bool, work: int | None = None

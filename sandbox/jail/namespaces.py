@@ -99,7 +99,7 @@ class Jail:
             self._reap()
             os.close(self.pidfd)
             raise OSError("the jail could not be made: " + (answer[0]["failed"] if answer else "its init died"))
-        (self.work,) = answer[1]
+        self.box, self.work = answer[1]
 
     def _reap(self) -> None:
         os.waitpid(self.pid, 0)
@@ -116,8 +116,8 @@ class Jail:
         """Return when every process inside is gone, and with them the mounts."""
         self.kill()
         self._reap()
-        os.close(self.pidfd)
-        os.close(self.work)
+        for descriptor in (self.pidfd, self.box, self.work):
+            os.close(descriptor)
 
 
 def _init(answer: socket.socket, proc: int, uid: int, gid: int, userns: bool, file_bytes: int) -> NoReturn:
@@ -128,12 +128,12 @@ def _init(answer: socket.socket, proc: int, uid: int, gid: int, userns: bool, fi
         else:
             linux.unshare(_INSIDE)
         tree.mount_box(file_bytes, uid, gid)
-        work = os.open(tree.WORK, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+        folders = [os.open(path, os.O_PATH | os.O_DIRECTORY) for path in (tree.BOX, tree.WORK)]
     except OSError as error:
         wire.send(answer, {"failed": str(error)})
         os._exit(1)
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # the kernel reaps orphans
-    wire.send(answer, {}, [work])
+    wire.send(answer, {}, folders)
     linux.close_all_except(set())
     while True:
         signal.pause()

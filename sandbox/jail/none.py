@@ -18,7 +18,7 @@ class Folder:
     def __init__(self, file_bytes: int) -> None:
         self.uid, self.gid, self.userns, self.file_bytes = os.geteuid(), os.getegid(), False, file_bytes
         self.path = tempfile.mkdtemp(prefix="soroban-")
-        self.work = self.pidfd = os.open(self.path, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+        self.box = self.work = self.pidfd = os.open(self.path, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
         self.pid = 0  # there is no init
         self.leader = 0
         self._killed = False

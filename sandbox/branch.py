@@ -1,0 +1,175 @@
+"""Forks a session: a copy of its memory by fork, of its files by copying, in namespaces of its own.
+
+A process can only be born in the pid namespace of its parent or in one below it, so a branch lives in a namespace
+nested in its parent's. The session's own process makes it (`runner.Branching`): it steps into new user, pid and mount
+namespaces, which its filter allows it and nobody else, and forks. The slot then gives the branch a box of its own and
+copies the files. A branch outlives its parent: see `Slot`.
+
+Refused where a fork would not be a copy: other threads or child processes, open files or pipes, shared memory.
+"""
+
+from __future__ import annotations
+
+import array
+import contextlib
+import os
+import re
+import select
+import shutil
+import signal
+import socket
+import stat
+import struct
+import time
+from typing import NoReturn
+
+from sandbox import wire
+from sandbox.errors import SandboxUnavailable, SessionBusy
+from sandbox.jail import linux, namespaces, tree
+from sandbox.memory import Watch
+from sandbox.runner import LINE_FD
+
+_REAPED_SECONDS = 0.1  # by then the go-between of an earlier fork is gone
+_SECONDS = 2.0  # a session that has not forked by then will not
+
+
+def refuse_if_entangled(watch: Watch, number: int) -> None:
+    """Raise `SessionBusy` if the process that /proc calls `number` shares what a fork could not part."""
+    try:
+        threads = len(watch.names(f"{number}/task"))
+        files = [name for name in watch.names(f"{number}/fd") if int(name) > 2 and int(name) != LINE_FD]
+        shared = re.search(r"^\S+ .w.s", watch.read(f"{number}/maps"), re.MULTILINE)
+    except OSError as error:
+        raise SessionBusy(f"the session cannot be examined ({error.strerror})") from None
+    if threads > 1:
+        raise SessionBusy(f"the session runs {threads - 1} threads of its own; a fork would lose them")
+    deadline = time.monotonic() + _REAPED_SECONDS
+    while (children := watch.children(number)) and time.monotonic() < deadline:
+        time.sleep(0.001)
+    if children:
+        raise SessionBusy(f"the session has {len(children)} child processes; wait for them before the fork")
+    if files:
+        raise SessionBusy(f"the session has {len(files)} open files or pipes; close them, both sides would share them")
+    if shared is not None:
+        raise SessionBusy("the session has shared memory mapped; both sides would write to it")
+
+
+class Branch:
+    """The jail of a forked session; stands where `namespaces.Jail` does."""
+
+    userns = True
+
+    def __init__(self, pid: int, uid: int, gid: int, file_bytes: int) -> None:
+        self.pid, self.uid, self.gid, self.file_bytes = pid, uid, gid, file_bytes
+        self.pidfd = os.pidfd_open(pid)
+        self.box = self.work = -1
+
+    def hold(self, pid: int) -> None:
+        """The program's process has started; the init holds it already."""
+
+    def kill(self) -> None:
+        with contextlib.suppress(ProcessLookupError):
+            signal.pidfd_send_signal(self.pidfd, signal.SIGKILL)
+
+    def end(self) -> None:
+        """Return when every process inside is gone. The init is reaped by the parent's."""
+        self.kill()
+        select.select([self.pidfd], [], [])
+        for descriptor in (self.pidfd, self.box, self.work):
+            if descriptor >= 0:
+                os.close(descriptor)
+
+
+def ask_for_branch(line: socket.socket) -> tuple[socket.socket, int, int]:
+    """Have the session fork; the new line, and the pids of the branch's init and of its program's process.
+
+    The pids come from the kernel beside the message, not from its text.
+    """
+    ours, theirs = wire.pair()
+    ours.setsockopt(socket.SOL_SOCKET, socket.SO_PASSCRED, 1)
+    ours.settimeout(_SECONDS)
+    try:
+        with theirs:
+            wire.send(line, {"fork": True}, [theirs.fileno()])
+        init, program = _hear(ours), _hear(ours)
+    except BaseException:
+        ours.close()
+        raise
+    ours.settimeout(None)
+    return ours, init, program
+
+
+def _hear(line: socket.socket) -> int:
+    try:
+        data, control, _, _ = line.recvmsg(4096, socket.CMSG_SPACE(12) + socket.CMSG_SPACE(64))
+    except OSError as error:
+        raise SessionBusy(f"the session did not fork ({error})") from None
+    pid = 0
+    for level, kind, content in control:
+        if (level, kind) == (socket.SOL_SOCKET, socket.SCM_CREDENTIALS):
+            (pid,) = struct.unpack_from("i", content)
+        elif (level, kind) == (socket.SOL_SOCKET, socket.SCM_RIGHTS):  # nobody of ours sends any here
+            for descriptor in array.array("i", content[: len(content) // 4 * 4]):
+                os.close(descriptor)
+    if not pid or data not in (b'{"branch": "init"}', b'{"branch": "program"}'):
+        raise SandboxUnavailable(
+            "this machine lets no session be forked: it takes user namespaces (sysctl user.max_user_namespaces; "
+            f"kernel.unprivileged_userns_clone=1 on older Debian) at most 30 deep. It said: {data[:200]!r}"
+        )
+    return pid
+
+
+def furnish(branch: Branch, parent: namespaces.Jail | Branch, number: int, proc: int) -> None:
+    """Give the branch, whose init /proc calls `number`, a box of its own with a copy of its parent's files."""
+    ours, theirs = wire.pair()
+    with ours:
+        with theirs:
+            pid = namespaces.fork(lambda: _furnish_from_inside(theirs, branch, parent, number, proc))
+        answer = wire.receive(ours)
+        os.waitpid(pid, 0)
+    if answer is None or "failed" in answer[0]:
+        raise SandboxUnavailable(f"the files could not be copied: {answer and answer[0]['failed']}")
+    branch.box, branch.work = answer[1]
+
+
+def _furnish_from_inside(
+    answer: socket.socket, branch: Branch, parent: namespaces.Jail | Branch, number: int, proc: int
+) -> NoReturn:
+    try:
+        # Opened first: from within the parent's user namespace this process may not look at the branch.
+        user, mounts = (os.open(f"{number}/ns/{name}", os.O_RDONLY, dir_fd=proc) for name in ("user", "mnt"))
+        if parent.userns:  # ids are mapped by one who has the rights in the parent's user namespace
+            linux.setns(parent.pidfd, linux.CLONE_NEWUSER)
+        _map_ids(proc, number, branch)
+        linux.setns(user, linux.CLONE_NEWUSER)
+        linux.setns(mounts, linux.CLONE_NEWNS)
+        os.setresgid(branch.gid, branch.gid, branch.gid)
+        os.setresuid(branch.uid, branch.uid, branch.uid)
+        tree.mount_box(branch.file_bytes, branch.uid, branch.gid)
+        os.fchdir(parent.box)
+        shutil.copytree(".", tree.BOX, symlinks=True, ignore=_neither_file_nor_folder, dirs_exist_ok=True)
+        flags = os.O_PATH | os.O_DIRECTORY
+        wire.send(answer, {}, [os.open(tree.BOX, flags), os.open(tree.WORK, flags)])
+    except (OSError, shutil.Error) as error:
+        wire.send(answer, {"failed": str(error)[:1000]})
+    os._exit(0)
+
+
+def _map_ids(proc: int, number: int, branch: Branch) -> None:
+    texts = (
+        ("setgroups", "deny"),
+        ("uid_map", f"{branch.uid} {branch.uid} 1"),
+        ("gid_map", f"{branch.gid} {branch.gid} 1"),
+    )
+    for name, text in texts:
+        descriptor = os.open(f"{number}/{name}", os.O_WRONLY, dir_fd=proc)
+        try:
+            os.write(descriptor, text.encode())
+        finally:
+            os.close(descriptor)
+
+
+def _neither_file_nor_folder(folder: str, names: list[str]) -> list[str]:
+    """Sockets and fifos are not copied: a copy would not be connected to anything."""
+    kinds = (stat.S_ISREG, stat.S_ISDIR, stat.S_ISLNK)
+    return [name for name in names if not any(is_a(os.lstat(os.path.join(folder, name)).st_mode) for is_a in kinds)]
