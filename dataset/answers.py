@@ -86,8 +86,10 @@ def boxes(text: str) -> list[str]:
 
 def _boxed(prose: str, question: str) -> str | None:
     """The last box; where several answers are asked for, all that stand each in a box of its own."""
-    sentences = [sentence for sentence in re.split(r"(?<=\.)\s+(?=[A-Z])", prose) if not _ALSO.search(sentence)]
-    found = boxes(" ".join(sentences)) if len(sentences) > 1 and _ALSO.search(prose) else boxes(prose)
+    found = boxes(prose)
+    if len(found) > 1 and _ALSO.search(prose):
+        kept = [part for part in re.split(r"(?<=\.)\s+(?=[A-Z])", prose) if not _ALSO.search(part)]
+        found = boxes(" ".join(kept)) or found
     if not found:
         return None
     *_, last = _BOX.finditer(prose)
@@ -120,6 +122,8 @@ def _said(prose: str) -> str | None:
 
 def _core(sentence: str) -> str:
     """The value in a sentence: itself if it is one, else its last formula, else its last number, else itself."""
+    if re.fullmatch(r"\$[^$]+\$", sentence):
+        return sentence[1:-1].strip()
     if choice(sentence) is not None or _readable(sentence):
         return sentence
     if formulas := [next(filter(None, groups), "") for groups in _MATH.findall(sentence)]:

@@ -64,7 +64,10 @@ def _trees(reference: str, predicted: str, question: str | None) -> Decided:
         theirs = _read(predicted, replace(hints, dimension=known[0] if known else None))
     except Unreadable:
         return Decided(None, "unreadable prediction")
-    return compare(ours, theirs, question)
+    try:
+        return compare(ours, theirs, question)
+    except RecursionError:  # trees are shallow, but the caller's own stack may be nearly full
+        return Decided(None, "too deep")
 
 
 def _read(text: str, hints: Hints) -> Node:

@@ -8,6 +8,7 @@ thread's lock) is copied into it. Only our own trees go in, and one word comes b
 from __future__ import annotations
 
 import atexit
+import contextlib
 import os
 import pickle
 import select
@@ -68,8 +69,9 @@ class _Process:
         self.child.kill()
         self.child.wait()
         for pipe in (self.child.stdin, self.child.stdout):
-            if pipe is not None:
-                pipe.close()
+            with contextlib.suppress(BrokenPipeError):  # what it was not there to read is lost with it
+                if pipe is not None:
+                    pipe.close()
 
 
 _idle: list[_Process] = []

@@ -28,6 +28,7 @@ _BEGIN_FACTOR = (
     | {"pi", "surd", "infty", "lvert", "begin", "mathbb", "boxed", "imath"}
 )  # fmt: skip
 _CURRENCIES = frozenset({"dollars", "yuan", "euros", "pounds sterling", "rupees"})
+_ARGUMENTS = {"log": (1, 2), "root": (2,), "binomial": (2,)}  # how many a function takes; one, if it is not here
 _POWER_SIGNS = ("^", "**")
 
 
@@ -248,6 +249,8 @@ class AtomReader(BracketReader):
         self.shallower()
         if base is not None:
             arguments = (*arguments, base)
+        if len(arguments) not in _ARGUMENTS.get(name, (1,)):
+            raise Unreadable(f"{name} of {len(arguments)} arguments")
         if power == App("neg", (Num(Fraction(1), 0, 1),)) and name in ("sin", "cos", "tan"):
             return App(f"a{name}", arguments)
         node = App("a" + name[3:] if name.startswith("arc") else name, arguments)

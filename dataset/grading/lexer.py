@@ -28,9 +28,10 @@ _TEXT = re.compile(
     r"\\(?:text|textrm|textsf|texttt|textnormal|mbox|hbox|mathrm|operatorname\*?|"
     r"(?P<styled>textbf|textit|mathbf|mathit|mathsf|mathtt|mathcal|emph|underline|bm))(?![a-zA-Z])\s*"
 )
-_COMMAND = re.compile(r"\\(?:[a-zA-Z]+\*?|.)", re.DOTALL)
+_COMMAND = re.compile(r"\\(?:[a-zA-Z]+|.)", re.DOTALL)
 _PIECE = re.compile(r"[A-Za-z]+|[\u4e00-\u9fff]+|\d+(?:\.\d+)?|\S", re.ASCII)
 _TWO = ("**", "//", "<=", ">=", "!=", "==", "->")
+_OPERANDS = ("x", "y", "z", "A", "B", "C")
 _GLUED = sorted((name for name in FUNCTIONS | {"pi"} if name != "lg"), key=len, reverse=True)
 
 
@@ -185,7 +186,8 @@ class _Lexer:
     def is_word(self, run: str, after_value: bool) -> bool:
         lower = run.lower()
         if len(run) >= 4:
-            return not any(lower.startswith(name) and len(run) <= len(name) + 2 for name in FUNCTIONS if len(name) > 2)
+            # "sinx" is a function of x, "cost" is a word.
+            return not any(run.startswith(name) and run[len(name) :] in _OPERANDS for name in FUNCTIONS)
         if lower in SMALL_WORDS or run.isupper():
             return True
         if after_value and (lower in UNITS or singular(lower) in UNITS or lower in MULTIPLIERS):

@@ -20,6 +20,7 @@ from fractions import Fraction
 
 from dataset.grading import units
 from dataset.grading.atoms import AtomReader
+from dataset.grading.cursor import MAX_DEPTH
 from dataset.grading.lexer import Hints, Token, Unreadable, tokens
 from dataset.grading.names import EQUALS, NO_UNIT
 from dataset.grading.tree import App, Many, Node, Num, Qty, Rel, Seq, Words, text_of
@@ -125,6 +126,7 @@ class Parser(AtomReader):
 
     def union(self) -> Node:
         left = self.ratio()
+        parts = 0
         while True:
             token = self.next
             if token.kind == "command" and token.text in _SETS:
@@ -140,6 +142,9 @@ class Parser(AtomReader):
                 return left
             self.take()
             left = App(op, (left, self.ratio()))
+            parts += 1
+            if parts > MAX_DEPTH:
+                raise Unreadable(f"more than {MAX_DEPTH} sets")
 
     def ratio(self) -> Node:
         parts = [self.sum()]
@@ -150,6 +155,7 @@ class Parser(AtomReader):
 
     def sum(self) -> Node:
         terms = [self.product()]
+        signs = 0
         while True:
             if self.next.text == "+" or (self.next.text == "-" and self.next.kind == "sign"):
                 minus = self.take().text == "-"
@@ -158,12 +164,16 @@ class Parser(AtomReader):
             elif self.next.kind == "command" and self.next.text in ("pm", "mp"):
                 self.take()
                 left = App("add", tuple(terms)) if len(terms) > 1 else terms[0]
+                self.deeper()
                 terms = [App("pm", (left, self.product()))]
+                signs += 1
             else:
+                self.depth -= signs
                 return App("add", tuple(terms)) if len(terms) > 1 else terms[0]
 
     def product(self) -> Node:
         left = self.unary()
+        divisions = 0
         while True:
             token = self.next
             if token.text in _TIMES and token.kind in ("sign", "command"):
@@ -172,6 +182,9 @@ class Parser(AtomReader):
             elif token.text in _OVER and token.kind in ("sign", "command"):
                 self.take()
                 left = App("div", (left, self.unary()))
+                divisions += 1
+                if divisions > MAX_DEPTH:
+                    raise Unreadable(f"more than {MAX_DEPTH} divisions")
             elif token.kind in ("word", "sign", "command") and (found := self.with_unit(left)) is not None:
                 return found
             elif self.starts_factor():
@@ -198,7 +211,9 @@ class Parser(AtomReader):
         found: Node = Qty(value, units.phrase(phrase))
         following = self.next
         if following.kind == "number":  # "2 hours 30 minutes", 5元6角
+            self.deeper()
             smaller = self.product()
+            self.shallower()
             if not isinstance(smaller, (Qty, App)):
                 raise Unreadable(f"a number after {phrase!r}")
             found = App("add", (found, smaller))
@@ -224,7 +239,7 @@ class Parser(AtomReader):
             if name is None:
                 return value
             self.take()
-            value = App("mul", (value, Num(Fraction(units.MULTIPLIERS[name]))))
+            value = _times(value, Num(Fraction(units.MULTIPLIERS[name])))
             if match and match.end() < len(word):
                 self.position -= 1
                 self.tokens[self.position] = Token("word", word[match.end() :], True)
@@ -261,10 +276,13 @@ class Parser(AtomReader):
             return App("neg", (inner,)) if token.text == "-" else inner
         if token.kind == "command" and token.text in ("pm", "mp"):
             self.take()
-            return App("pm", (Num(Fraction(0)), self.unary()))
+            return App("pm", (Num(Fraction(0)), self.power()))
         if token.kind == "command" and token.text in ("approx", "sim", "therefore", "because"):
             self.take()
-            return self.unary()
+            self.deeper()
+            inner = self.unary()
+            self.shallower()
+            return inner
         return self.power()
 
 

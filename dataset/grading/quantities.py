@@ -32,6 +32,8 @@ def ratio(reference: Node, predicted: Node, asking: Asking) -> Decided | None:
         return Decided(False, "ratio")
     if all(asking.same(a, b).correct for a, b in zip(one, other, strict=True)):
         return Decided(True, "ratio")
+    if any(sets.real(part) == 0 for part in (*one, *other)):  # 12:00 and 1:00 are no ratios
+        return Decided(False, "ratio")
     pairs = zip(one[1:], other[1:], strict=True)
     return all_of("ratio", [same_value(App("mul", (one[0], b)), App("mul", (other[0], a))) for a, b in pairs])
 
@@ -85,12 +87,14 @@ def percent(reference: Node, predicted: Node, asking: Asking) -> Decided | None:
     question = asking.question
     if ours:
         return Decided(as_written or asking.same(App("div", (value, _HUNDRED)), other).correct, "percent")
-    if as_written:
-        return Decided(question is None or asked.percent(question), "percent")
-    # Where percent is asked for, a reference of 1 means 1 %, and 100% would be a slip.
     size = sets.real(value)
-    share = size is not None and (size < 1 or not asked.percent(question))
-    return Decided(share and asking.same(value, App("div", (other, _HUNDRED))).correct, "percent")
+    if as_written:
+        # Without a question 0.5% for 0.5 is more likely a slip than a sign left out.
+        meant = asked.percent(question) if question is not None else size is not None and abs(size) >= 1
+        return Decided(meant, "percent")
+    # Where percent is asked for, a reference of 0.5 means 0.5 %, and 50% would be a slip.
+    share = not asked.percent(question) and asking.same(value, App("div", (other, _HUNDRED))).correct
+    return Decided(share, "percent")
 
 
 def _is_percent(node: Node) -> bool:

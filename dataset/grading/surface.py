@@ -45,6 +45,7 @@ _PAINT = re.compile(r"\\(?:color\s*\{[^{}]*\}|textcolor\s*\{[^{}]*\}|[hv]space\*
 _SPACING = re.compile(r"\\(?:quad|qquad|enspace|thinspace|medspace|thickspace|[,;:> ])(?![a-zA-Z])|\\(?=\s)|~|\\[,;:>]")
 _SEPARATED = re.compile(r"(?<![\d.])\d{1,3}(?:(?:\{,\}|,?\s*\\!\s*|\\[,;: ]|~|'| )\d{3})+(?![\d])")
 _SEPARATOR = re.compile(r"\{,\}|,?\s*\\!\s*|\\[,;: ]|[~' ]")
+_BOX = re.compile(r"\\f?boxed\s*(?=\{)")
 _TRAIL = ' \t\r\n.,;:*`"_'
 
 
@@ -89,6 +90,8 @@ def _off(text: str) -> str:
                 inner = text[len(first) : -len(last)]
                 if first not in inner.replace(r"\$", "") and not inner.endswith("\\"):
                     text = inner
+        if (box := _BOX.match(text)) is not None and braced(text, box.end())[1] == len(text):
+            text = braced(text, box.end())[0]
     return text
 
 
