@@ -213,6 +213,11 @@ def _render(value: dict[str, Any]) -> tuple[tuple[str, str, str], list[tuple[lis
     for name in ("source", "style", "language"):
         if not isinstance(value.get(name), str):
             raise ValueError(f"{name!r} is {value.get(name)!r}, expected a string")
+    messages = _messages(value)
+    return (value["source"], value["style"], value["language"]), _format.example(messages)
+
+
+def _messages(value: dict[str, Any]) -> list[dict[str, str]]:
     messages = value.get("messages")
     if not isinstance(messages, list) or not all(
         isinstance(m, dict) and isinstance(m.get("role"), str) and isinstance(m.get("content"), str) for m in messages
@@ -220,7 +225,19 @@ def _render(value: dict[str, Any]) -> tuple[tuple[str, str, str], list[tuple[lis
         raise ValueError(f"'messages' is {str(messages)[:80]}, expected a list of {{role, content}} with strings")
     if not messages or messages[-1]["role"] != "assistant" or not messages[-1]["content"].strip():
         raise ValueError("the last message must be the assistant's and say something: nothing else is learned")
-    return (value["source"], value["style"], value["language"]), _format.example(messages)
+    return messages
+
+
+def messages_of(file: str, line: int, value: dict[str, Any]) -> list[dict[str, str]]:
+    """The chat in one row.
+
+    Raises:
+        InputError: it has none that ends with an assistant's words; file and line are named.
+    """
+    try:
+        return _messages(value)
+    except ValueError as error:
+        raise InputError(f"{file}:{line}: {error}") from None
 
 
 def _open(folder: Path, shards: int) -> Rendered:

@@ -25,8 +25,10 @@ def claim(config: TrainConfig) -> bool:
     Raises:
         InputError: it holds another run, or something else; what differs is named.
     """
-    settings = run_settings(config)
     path = config.out / RUN
+    if os.environ.get("RANK", "0") != "0":  # the first process looks and writes; the others meet it afterwards
+        return path.exists() and _done(config)
+    settings = run_settings(config)
     if path.exists():
         try:
             before = json.loads(path.read_text(encoding="utf-8"))
@@ -38,16 +40,19 @@ def claim(config: TrainConfig) -> bool:
                 f"{config.out} holds a run with other settings ({'; '.join(differences)}): "
                 "give it the same, choose another --out, or remove the folder"
             )
-        manifest = read_manifest(config.out)
-        if manifest is not None and manifest.config["steps"] == config.steps:
+        if _done(config):
             return True
     elif config.out.exists() and any(config.out.iterdir()):
         raise InputError(f"--out {config.out} is not empty and holds no run of ours: choose another folder")
-    if os.environ.get("RANK", "0") == "0":
-        with written_whole(path) as file:
-            json.dump(settings, file, indent=2)
-        (config.out / MANIFEST).unlink(missing_ok=True)  # a longer run is not done yet
+    with written_whole(path) as file:
+        json.dump(settings, file, indent=2)
+    (config.out / MANIFEST).unlink(missing_ok=True)  # a longer run is not done yet
     return False
+
+
+def _done(config: TrainConfig) -> bool:
+    manifest = read_manifest(config.out)
+    return manifest is not None and manifest.config["steps"] == config.steps
 
 
 def run_settings(config: TrainConfig) -> dict[str, Any]:

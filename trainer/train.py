@@ -7,6 +7,7 @@ import signal
 import sys
 import time
 from dataclasses import dataclass
+from pathlib import Path
 from types import FrameType
 from typing import Any
 
@@ -25,12 +26,12 @@ from trainer.fresh import new_config, read_init
 from trainer.log import Log, StepRecord, plot, read_log, show_sample
 from trainer.model import Learner, build_learner, load_weights, new_weights, pretrained_weights, read_model_config
 from trainer.preflight import Size, check_resources, measure, peak_flops, step_flops
-from trainer.render import Rendered, TrainFiles, find_train_files, render
+from trainer.render import Rendered, TrainFiles, find_train_files, messages_of, render
 from trainer.run_folder import run_settings
 from trainer.self_check import check_isolation
 from trainer.step import learning_rate, make_optimizer, peak_memory_bytes, take_step
 from trainer.tokenizer import load_tokenizer, train_tokenizer
-from trainer.world import World, join
+from trainer.world import World, first, join
 
 PATIENCE = 3  # steps in a row that may be not finite
 
@@ -101,19 +102,13 @@ def prepare(config: TrainConfig, files: TrainFiles, world: World) -> Run:
     init = read_init(config.init) if config.init is not None else None
     model_config = read_model_config(config.model) if config.model is not None else None
     cache = config.rendered or config.out / "rendered"
-    if world.leads:
+
+    def make() -> None:
         if not (folder / "tokenizer.json").exists():
-            if init is None:
-                tokenizer = load_tokenizer(str(config.model))
-            else:
-                texts = (m["content"] for _, _, row in files.lines() for m in row["messages"])
-                tokenizer = train_tokenizer(texts, init["tokenizer"]["vocabulary"])
-            aside = folder.with_suffix(".partial")
-            shutil.rmtree(aside, ignore_errors=True)
-            tokenizer.save_pretrained(aside)
-            aside.rename(folder)
+            make_tokenizer(config, files, folder)
         render(files, folder, cache)
-    dist.barrier()
+
+    first(world, make)
     data = render(files, folder, cache)  # whole now: every process maps the same files
     tokenizer = load_tokenizer(str(folder))
     if model_config is None:
@@ -137,6 +132,19 @@ def prepare(config: TrainConfig, files: TrainFiles, world: World) -> Run:
     if world.leads:
         introduce(run, need)
     return run
+
+
+def make_tokenizer(config: TrainConfig, files: TrainFiles, folder: Path) -> None:
+    """Put the run's tokenizer into `folder`: the model's, or a new one learned from the data."""
+    if config.init is None:
+        tokenizer = load_tokenizer(str(config.model))
+    else:
+        texts = (m["content"] for place, line, row in files.lines() for m in messages_of(place, line, row))
+        tokenizer = train_tokenizer(texts, read_init(config.init)["tokenizer"]["vocabulary"])
+    aside = folder.with_suffix(".partial")
+    shutil.rmtree(aside, ignore_errors=True)
+    tokenizer.save_pretrained(aside)
+    aside.rename(folder)
 
 
 def check_fit(run: Run) -> None:
@@ -196,13 +204,12 @@ def start(run: Run, learner: Learner, optimizer: AdamW) -> int:
         if run.world.leads:
             print(f"going on after step {step}, from {saved[-1]}")
         return step
-    weights: dict[str, torch.Tensor] = {}
-    if run.world.leads:
-        if run.config.model is not None:
-            weights = pretrained_weights(run.config.model)
-        else:
-            weights = new_weights(run.model_config, run.config.seed)
-    load_weights(learner, weights)
+    config, seed = run.config, run.config.seed
+    weights = first(
+        run.world,
+        lambda: pretrained_weights(config.model) if config.model is not None else new_weights(run.model_config, seed),
+    )
+    load_weights(learner, weights or {})
     return 0
 
 

@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
+from typing import TypeVar
 
 import torch
 import torch.distributed as dist
 from torch._C._distributed_c10d import HashStore
 from torch.distributed.device_mesh import DeviceMesh, init_device_mesh
+
+from sandbox.errors import InputError
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -27,6 +32,25 @@ class World:
     def leads(self) -> bool:
         """True in the one process that writes and prints."""
         return self.rank == 0
+
+
+def first(world: World, work: Callable[[], T]) -> T | None:
+    """Do `work` in the first process while the others wait; what it returns there, and None in the others.
+
+    Raises:
+        InputError: `work` raised one; in every process, so that none waits for ever or ends in a traceback.
+    """
+    result: T | None = None
+    message: list[str | None] = [None]
+    if world.leads:
+        try:
+            result = work()
+        except InputError as error:
+            message = [str(error)]
+    dist.broadcast_object_list(message, device=torch.device("cpu"))
+    if message[0] is not None:
+        raise InputError(message[0])
+    return result
 
 
 @contextmanager
