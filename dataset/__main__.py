@@ -48,6 +48,9 @@ def _parser() -> argparse.ArgumentParser:
     verify.add_argument(
         "--profile", choices=("tora", "notebook"), default="tora", help="how --outputs replace writes an output"
     )
+    verify.add_argument(
+        "--patience", type=float, default=60.0, metavar="SECONDS", help="wait out sandbox trouble so long, then stop"
+    )
     verify.add_argument("--wall-seconds", type=float, default=10.0, help="time limit of one program")
     verify.add_argument("--limit", type=int, help="verify the first N rows only")
     verify.add_argument("--quiet", action="store_true")
@@ -121,6 +124,7 @@ def _verify(arguments: argparse.Namespace) -> int:
         url=arguments.sandbox,
         token=os.environ.get("SOROBAN_SANDBOX_TOKEN"),
         threads=16 if arguments.sandbox else 2,
+        patience_seconds=arguments.patience,
     )
     manifest = verify(
         arguments.inputs,

@@ -21,13 +21,14 @@ from sandbox.errors import InputError, SandboxError, Unauthorized
 from sandbox.render import Profile
 from sandbox.types import Limits
 
-ATTEMPTS = 6
-FIRST_PAUSE_SECONDS = 0.25  # doubled after each attempt: eight seconds in all
+_FIRST_PAUSE_SECONDS, _LONGEST_PAUSE_SECONDS = 0.25, 8.0  # doubled after each failure
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Settings:
-    """What a worker must know. `threads`: solutions in flight in one worker. `token` opens the server at `url`."""
+    """What a worker must know. `threads`: solutions in flight in one worker. `token` opens the server at `url`.
+    `patience_seconds` is how long sandbox trouble is waited out before the run stops.
+    """
 
     policy: Policy
     limits: Limits
@@ -35,6 +36,7 @@ class Settings:
     url: str | None = None
     token: str | None = None
     threads: int = 2
+    patience_seconds: float = 60.0
 
     def config(self) -> dict[str, Any]:
         """The settings that decide the result, for the manifest."""
@@ -42,26 +44,31 @@ class Settings:
 
 
 def check_with_patience(
-    candidate: Candidate, sandbox: Runner, settings: Settings, sleep: Callable[[float], None] = time.sleep
+    candidate: Candidate,
+    sandbox: Runner,
+    settings: Settings,
+    clock: Callable[[], float] = time.monotonic,
+    sleep: Callable[[float], None] = time.sleep,
 ) -> Outcome:
-    """`check`, begun again from the first block when the sandbox fails.
+    """`check`, begun again from the first block when the sandbox fails, for `settings.patience_seconds`.
 
     Raises:
-        SandboxError: it failed every time. Nothing is dropped for it: the run stops and can be started again.
+        SandboxError: it still fails. Nothing is dropped for it: the run stops and can be started again.
     """
-
-    def attempt() -> Outcome:
-        solution = candidate.solution
-        return check(solution, sandbox, policy=settings.policy, profile=settings.profile, limits=settings.limits)
-
-    for failures in range(ATTEMPTS - 1):
+    solution = candidate.solution
+    deadline, pause = None, _FIRST_PAUSE_SECONDS
+    while True:
         try:
-            return attempt()
+            return check(solution, sandbox, policy=settings.policy, profile=settings.profile, limits=settings.limits)
         except Unauthorized:
             raise
         except SandboxError:
-            sleep(FIRST_PAUSE_SECONDS * 2**failures)
-    return attempt()
+            if deadline is None:
+                deadline = clock() + settings.patience_seconds
+            if clock() + pause > deadline:
+                raise
+            sleep(pause)
+            pause = min(2 * pause, _LONGEST_PAUSE_SECONDS)
 
 
 def verify_chunk(chunk: Chunk, sandbox: Runner, settings: Settings, pool: ThreadPoolExecutor) -> dict[str, int]:
@@ -102,6 +109,9 @@ def open_verifier(settings: Settings) -> Iterator[Work]:
     Raises:
         SandboxUnavailable: no isolation on this machine, or no server there.
     """
-    sandbox = Sandbox(settings.url, token=settings.token) if settings.url else Sandbox(workers=1)
+    if settings.url:
+        sandbox = Sandbox(settings.url, token=settings.token, patience_seconds=settings.patience_seconds)
+    else:
+        sandbox = Sandbox(workers=1)  # there is one of us for each core
     with sandbox, ThreadPoolExecutor(settings.threads) as pool:
         yield lambda chunk: verify_chunk(chunk, sandbox, settings, pool)
