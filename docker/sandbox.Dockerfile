@@ -9,7 +9,7 @@ ARG BASE=debian:bookworm-slim
 FROM ${BASE} AS build
 ARG PIP_INDEX_URL
 RUN apt-get update -qq \
-    && apt-get install -y -qq --no-install-recommends python3 python3-venv ca-certificates binutils >/dev/null \
+    && apt-get install -y -qq --no-install-recommends python3 python3-venv ca-certificates binutils fonts-wqy-microhei >/dev/null \
     && python3 -m venv /opt/soroban
 COPY docker/certs /usr/local/share/ca-certificates/
 RUN update-ca-certificates
@@ -26,7 +26,12 @@ RUN export PIP_CERT=/etc/ssl/certs/ca-certificates.crt PIP_NO_CACHE_DIR=1 PIP_DI
     && rm -rf pip pip-* setuptools setuptools-* pkg_resources _distutils_hack distutils-precedence.pth \
     # Without the AVIF codec Pillow still reads and writes all else.
     && rm -rf matplotlib/mpl-data/sample_data numpy/_core/include numpy/f2py PIL/_avif* pillow.libs/libavif* \
-    && rm -rf *.dist-info/RECORD *.dist-info/sboms \
+    # The system has its own time zones.
+    && rm -rf *.dist-info/RECORD *.dist-info/sboms tzdata/zoneinfo \
+    # Chinese, Japanese and Korean in plots for 5 MB, where Noto takes 90. It and the settings lie in matplotlib's own
+    # folder: a program sees Python's libraries and nothing else of the system.
+    && cp /usr/share/fonts/truetype/wqy/wqy-microhei.ttc matplotlib/mpl-data/fonts/ttf/ \
+    && printf 'backend: Agg\nfont.family: DejaVu Sans, WenQuanYi Micro Hei\n' >>matplotlib/mpl-data/matplotlibrc \
     && find . -name '*.py[ix]' -delete && find . -name '*.pxd' -delete && find . -name '*.[ach]' -delete \
     # Not in *.libs: auditwheel has moved the sections of what lies there, and strip breaks such files.
     && find . -name '*.so' ! -path '*.libs/*' -exec strip --strip-unneeded {} + \
@@ -36,17 +41,16 @@ FROM ${BASE}
 LABEL org.opencontainers.image.title="soroban sandbox" \
       org.opencontainers.image.description="Runs untrusted Python for mathematics over HTTP" \
       org.opencontainers.image.licenses="Apache-2.0"
-# WenQuanYi Micro Hei: Chinese, Japanese and Korean in plots for 5 MB, where Noto takes 90.
 RUN apt-get update -qq \
-    && apt-get install -y -qq --no-install-recommends python3 fonts-wqy-microhei >/dev/null \
+    && apt-get install -y -qq --no-install-recommends python3 >/dev/null \
+    && find /usr/share/doc -type f ! -name copyright -delete \
+    && rm -rf /usr/lib/python3.11/pydoc_data/topics.py /usr/lib/python3.11/lib2to3 /usr/share/man /usr/share/locale \
     && rm -rf /var/lib/apt/lists/* /var/cache/apt/* /var/cache/debconf/* /var/log/* /root/.cache
 COPY --from=build /opt/soroban /opt/soroban
-COPY docker/matplotlibrc /opt/soroban/etc/matplotlibrc
 ENV PATH=/opt/soroban/bin:/usr/bin:/bin \
     LANG=C.UTF-8 \
     PYTHONUNBUFFERED=1 \
     PYTHONDONTWRITEBYTECODE=1 \
-    MATPLOTLIBRC=/opt/soroban/etc/matplotlibrc \
     HOME=/tmp TMPDIR=/tmp
 COPY sandbox /opt/soroban/lib/python3.11/site-packages/sandbox
 RUN python3 -m compileall -q --invalidation-mode unchecked-hash /opt/soroban/lib/python3.11/site-packages/sandbox \

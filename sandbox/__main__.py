@@ -17,7 +17,7 @@ from sandbox.types import Limits
 def main(argv: list[str]) -> int:
     """Run the command in `argv`; return its exit code."""
     if argv and argv[0] in ("up", "down", "ps"):
-        from sandbox.container import main as containers
+        from sandbox.up import main as containers
 
         return containers(argv)
     arguments = _parser().parse_args(argv)

@@ -52,7 +52,7 @@ class Replica:
 
 
 def connect() -> Any:
-    """The engine's client.
+    """The engine's client, to be closed.
 
     Raises:
         SandboxUnavailable: no engine answers, or it is too old.
@@ -68,6 +68,7 @@ def connect() -> Any:
         ) from None
     api = tuple(int(part) for part in version["ApiVersion"].split("."))
     if api < OLDEST_API:
+        client.close()
         raise SandboxUnavailable(
             f"the Docker engine at {where} is version {version['Version']} (API {version['ApiVersion']}); "
             "20.10 (API 1.41) or newer is needed"
@@ -85,20 +86,20 @@ def launch(plan: Launch, token: str | None = None) -> list[Replica]:
         SandboxUnavailable: no engine, or a container that did not come up; its last words are in the message.
     """
     plan.check()
-    client = connect()
-    _check_engine(client, plan)
     token = None if plan.socket_folder else token or secrets.token_urlsafe(32)
-    containers: list[Any] = []
-    try:
-        for index in range(plan.replicas):
-            containers.append(_create(client, plan, index, token))
-            _asking_engine(containers[-1].start)
-        deadline = time.monotonic() + READY_SECONDS
-        return [_wait_until_ready(container, token, deadline) for container in containers]
-    except BaseException:
-        for container in containers:
-            _remove(container)
-        raise
+    with contextlib.closing(connect()) as client:
+        _check_engine(client, plan)
+        containers: list[Any] = []
+        try:
+            for index in range(plan.replicas):
+                containers.append(_create(client, plan, index, token))
+                _asking_engine(containers[-1].start)
+            deadline = time.monotonic() + READY_SECONDS
+            return [_wait_until_ready(container, token, deadline) for container in containers]
+        except BaseException:
+            for container in containers:
+                _remove(container)
+            raise
 
 
 def _check_engine(client: Any, plan: Launch) -> None:
@@ -235,16 +236,17 @@ def _answers(url: str) -> bool:
 
 def replicas() -> list[Replica]:
     """All sandbox containers of this engine, the stopped ones too; tokens are not known."""
-    found = connect().containers.list(all=True, filters={"label": LABEL})
-    return [Replica(each.name, _url(each) or "-", None, each.status) for each in found]
+    with contextlib.closing(connect()) as client:
+        found = client.containers.list(all=True, filters={"label": LABEL})
+        return [Replica(each.name, _url(each) or "-", None, each.status) for each in found]
 
 
 def remove(names: Iterable[str]) -> None:
     """Remove these containers with their volumes and sockets; those that are gone already are no error."""
-    client = connect()
-    for name in names:
-        with contextlib.suppress(docker.errors.NotFound):
-            _remove(client.containers.get(name))
+    with contextlib.closing(connect()) as client:
+        for name in names:
+            with contextlib.suppress(docker.errors.NotFound):
+                _remove(client.containers.get(name))
 
 
 def _remove(container: Any) -> None:
@@ -257,10 +259,11 @@ def _remove(container: Any) -> None:
 
 def sweep() -> None:
     """Remove containers whose owner, a process of this machine, was killed before it could do so."""
-    for container in connect().containers.list(all=True, filters={"label": OWNER_LABEL}):
-        where, _, pid = container.labels[OWNER_LABEL].rpartition(":")
-        if where == socket.gethostname() and not Path("/proc", pid).exists():
-            _remove(container)
+    with contextlib.closing(connect()) as client:
+        for container in client.containers.list(all=True, filters={"label": OWNER_LABEL}):
+            where, _, pid = container.labels[OWNER_LABEL].rpartition(":")
+            if where == socket.gethostname() and not Path("/proc", pid).exists():
+                _remove(container)
 
 
 def _first_line(error: object) -> str:

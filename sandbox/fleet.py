@@ -19,9 +19,9 @@ from sandbox.errors import InputError, SandboxUnavailable
 from sandbox.remote import Remote
 
 _PROBE_EVERY_SECONDS = 1.0
-# Twice in a row without an answer within so long: the server is lost. A refused connection counts at once.
-_PROBE_SECONDS = 3.0
-_LOST_AFTER = 2
+# Three times in a row without an answer within so long: the server is lost. A refused connection counts at once.
+_PROBE_SECONDS = 2.0
+_LOST_AFTER = 3
 _RESOLVE_EVERY_SECONDS = 5.0
 
 

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from sandbox.errors import InputError
+from sandbox.jail.pod import NEEDED
 
 IMAGE = "soroban-sandbox"
 PORT = 8000
@@ -86,7 +87,9 @@ def hardening(plan: Launch) -> dict[str, Any]:
         options["security_opt"].append("seccomp=" + read_profile(plan.profile))
     else:
         # A user a slot, changed to and killed as; nothing else of root's is left. The engine's default profile holds.
-        options |= {"user": "0:0", "cap_add": ["SETUID", "SETGID", "KILL"]}
+        options |= {"user": "0:0", "cap_add": sorted(NEEDED)}
+        # The service's own; a program has a folder in it. Without Landlock nothing else keeps it from writing there.
+        options["tmpfs"]["/tmp"] = options["tmpfs"]["/tmp"].replace("mode=1777", "mode=755")
     return options
 
 

@@ -1,0 +1,160 @@
+"""A pytest plugin: the engine's hostile suite, row by row, against a server over HTTP.
+
+    SANDBOX_URL=… SANDBOX_TOKEN=… SANDBOX_CONTAINER=… pytest -p hostile_box tests/sandbox/engine
+
+It puts a box of its own where the suite would start an engine, keeps the rows that run as an ordinary user, and looks
+from the host for what they leave behind in the container.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import os
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from sandbox import AsyncSandbox, Sandbox
+from sandbox.types import ExecRequest, ExecResult, Limits, result_to_json
+
+# Rows that a tier does not promise: part of the row's name, and why. Shown as skipped, with the reason.
+NOT_PROMISED: dict[str, dict[str, str]] = {
+    "jail": {},
+    "pod": {},
+    "gvisor": {},
+}
+
+
+def _options(order: dict[str, Any]) -> dict[str, Any]:
+    order = {name: value for name, value in order.items() if name != "session"}
+    if "files" in order:
+        order["files"] = {name: base64.b64decode(content) for name, content in order["files"].items()}
+    order["limits"] = Limits(**order.get("limits", {}))
+    order["fetch"] = tuple(order.get("fetch", ()))
+    return order
+
+
+class RemoteBox:
+    """What the suite calls a box: an engine behind a few verbs; this one is a server in a container."""
+
+    user = "user"
+
+    def __init__(self, url: str, token: str | None, container: str, tier: str) -> None:
+        self._url, self._token, self._container, self.tier = url, token, container, tier
+        self._sandbox = Sandbox(url, token=token)
+        self._sessions: dict[str, Any] = {}
+        self.run("1")
+        self.run("import sympy")
+        # The least of a few looks: the container's own health check comes and goes.
+        looks = [self.leftovers() for _ in range(5) if not time.sleep(0.2)]
+        self.resting = {name: min(look[name] for look in looks) for name in looks[0]}
+
+    @property
+    def pid(self) -> int:
+        pytest.skip("looks into the engine's own processes")
+
+    def run(self, code: str, **order: Any) -> ExecResult:
+        return self._sandbox.run(code, **_options(order))
+
+    def cell(self, session: str, code: str, **order: Any) -> ExecResult:
+        return self._sessions[session].run(code, **_options(order))  # type: ignore[no-any-return]
+
+    def do(self, verb: str, **order: Any) -> Any:
+        """The answer to an order; errors of ours are raised as what they are."""
+        if verb == "run":
+            return result_to_json(self.run(order.pop("code"), **order))
+        if verb == "cell":
+            return result_to_json(self.cell(order.pop("session"), order.pop("code"), **order))
+        if verb == "open":
+            return self._keep(
+                self._sandbox.session(ttl_seconds=order.get("ttl_seconds"), limits=Limits(**order.get("limits", {})))
+            )
+        if verb == "fork":
+            return self._keep(self._sessions[order["session"]].fork())
+        if verb == "close":
+            return self._sessions[order["session"]].close()
+        if verb == "cancel":
+            return asyncio.run(self._cancel(order))
+        if verb == "pair":
+            requests = [ExecRequest(**_options(each)) for each in order["orders"]]
+            return [result_to_json(result) for result in self._sandbox.run_many(requests)]
+        pytest.skip(f"the verb {verb!r} looks into the engine")
+
+    def _keep(self, session: Any) -> str:
+        name = f"session-{len(self._sessions)}"
+        self._sessions[name] = session
+        return name
+
+    async def _cancel(self, order: dict[str, Any]) -> bool:
+        async with AsyncSandbox(self._url, token=self._token) as sandbox:
+            task = asyncio.create_task(sandbox.run(order.pop("code"), **_options(order)))
+            await asyncio.sleep(0.3)
+            task.cancel()
+            await asyncio.wait([task])
+            return task.cancelled()
+
+    def leftovers(self) -> dict[str, int]:
+        """How much there is, in the container, of what a run could leave behind; seen from the host."""
+        if self.tier == "gvisor" or os.geteuid() != 0:
+            return {}  # gVisor's processes are its own kernel's: the host sees one; without root we see no descriptors
+        import docker
+
+        client = docker.from_env()
+        try:
+            container = client.containers.get(self._container)
+            pids = [int(row[1]) for row in container.top()["Processes"]]
+        finally:
+            client.close()
+        mounts = [Path(f"/proc/{pid}/mounts").read_text().count("\n") for pid in pids]
+        return {
+            "processes": len(pids),
+            "descriptors": sum(len(os.listdir(f"/proc/{p}/fd")) for p in pids),
+            "mounts": sum(mounts),
+        }
+
+    def settle(self) -> dict[str, Any]:
+        """What is left over once the engine has had a moment to make its next spare jail."""
+        for _ in range(100):
+            try:
+                now = self.leftovers()
+            except FileNotFoundError:  # a process ended between two looks
+                continue
+            more = {name: (self.resting[name], now[name]) for name in now if now[name] > self.resting[name]}
+            more.pop("descriptors", None)  # the server keeps connections open for a while
+            if not more:
+                return {}
+            time.sleep(0.05)
+        return more
+
+    def assert_like_new(self) -> None:
+        """The next program finds an empty folder, and none of an earlier program's files or processes."""
+        after = self.run("import os, tempfile; os.listdir('.'), os.listdir(tempfile.gettempdir())")
+        assert after.value == "([], [])", after
+
+    def close(self) -> None:
+        self._sandbox.close()
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    kept = [item for item in items if "[root" not in item.name]
+    config.hook.pytest_deselected(items=[item for item in items if item not in kept])
+    items[:] = kept
+    for item in items:
+        for part, reason in NOT_PROMISED[os.environ["SANDBOX_TIER"]].items():
+            if part in item.name:
+                item.add_marker(pytest.mark.skip(reason=f"not promised here: {reason}"))
+
+
+def pytest_collection_finish(session: pytest.Session) -> None:
+    """Put our box where the suite's own fixture looks for one."""
+    for plugin in session.config.pluginmanager.get_plugins():
+        if hasattr(plugin, "BOXES") and session.items:
+            plugin.BOXES["user"] = RemoteBox(
+                os.environ["SANDBOX_URL"],
+                os.environ.get("SANDBOX_TOKEN") or None,
+                os.environ["SANDBOX_CONTAINER"],
+                os.environ["SANDBOX_TIER"],
+            )
