@@ -293,7 +293,8 @@ def fingerprint_model(name: str) -> str:
     path = Path(name)
     if not path.exists():
         return name
-    files = [path] if path.is_file() else sorted({f for p in (*_MODEL_FILES, *_WEIGHTS) for f in path.glob(p)})
+    found = {file for pattern in (*_MODEL_FILES, *_WEIGHTS) for file in path.glob(pattern) if file.is_file()}
+    files = [path] if path.is_file() else sorted(found)
     digest = hashlib.sha256()
     for file in files:
         size = file.stat().st_size
