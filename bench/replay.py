@@ -1,6 +1,6 @@
 """Recorded solutions with published accuracy through the whole loop: does ours come out the same?
 
-    python -m bench.replay DATA_FOLDER        prints one JSON line a file, differences included
+    python -m bench.replay DATA_FOLDER [FILE…]        prints one JSON line a file, differences included
 
 For each file: accuracy as published and as measured here, every verdict that differs from the recorded one, and the
 share of executed outputs that equal the recorded ones, by `same_output`'s measure: a reworded message is no difference.
@@ -50,7 +50,14 @@ def replay(path: Path, published: float | None, profile: Profile | None) -> dict
     """What the loop makes of the recordings at `path`."""
     model = ReplayModel(path)
     problems = load(BENCHMARKS["recorded"], path)
-    protocol = replace(PROTOCOLS["default"], profile=profile or "tora", programs_shown=16)
+    # Mathcoder stopped after 16 programs, and some of its solutions repeat themselves until then.
+    protocol = replace(
+        PROTOCOLS["default"],
+        profile=profile or "tora",
+        programs_shown=16,
+        new_tokens=1 << 15,
+        generation_tokens=1 << 15,
+    )
     config = RunConfig(
         model=path.name,
         model_sha256="",
@@ -128,5 +135,7 @@ def _differing(rows: Sequence[dict[str, Any]], results: Sequence[Result]) -> lis
 
 if __name__ == "__main__":
     for name, (figure, shown) in FILES.items():
+        if not name.endswith(tuple(sys.argv[2:]) or ".jsonl"):
+            continue
         file = Path(sys.argv[1]) / "trajectories" / name
         print(json.dumps(replay(file, figure, shown), ensure_ascii=False), flush=True)
