@@ -52,6 +52,7 @@ class Session:
     ttl_seconds: float
     used: float = field(default_factory=time.monotonic)
     busy: bool = False
+    ended: str | None = None  # why, if that was heard while a cell was on its way back
 
 
 class Engine:
@@ -266,10 +267,7 @@ class Engine:
             finally:
                 self._station_free(station)
         finally:
-            session.busy = False
-            session.used = time.monotonic()
-            if session_id in self._sessions:
-                self._sessions.move_to_end(session_id)
+            self._rest(session)
         return result
 
     async def fork_session(self, session_id: str) -> str:
@@ -288,8 +286,7 @@ class Engine:
             name = secrets.token_urlsafe(12)
             await session.station.open(name, {"op": "fork", "id": name, "session": session_id})
         finally:
-            session.busy = False
-            session.used = time.monotonic()
+            self._rest(session)
         self._sessions[name] = Session(name, session.station, session.limits, session.ttl_seconds)
         return name
 
@@ -306,6 +303,15 @@ class Engine:
         if session.busy and not busy:
             raise SessionBusy(f"session {name} is running another cell")
         return session
+
+    def _rest(self, session: Session) -> None:
+        """Nothing runs in the session any more; it is now the one used last."""
+        session.busy = False
+        session.used = time.monotonic()
+        if session.ended is not None:
+            self._forget(session.name, session.ended)
+        elif session.name in self._sessions:
+            self._sessions.move_to_end(session.name)
 
     def _make_room(self) -> None:
         if len(self._sessions) < self._max_sessions:
@@ -332,7 +338,11 @@ class Engine:
 
     def _session_ended(self, name: str, reason: str) -> None:
         """A slot reports the end of a session, whoever caused it."""
-        self._forget(name, reason)
+        session = self._sessions.get(name)
+        if session is not None and session.busy:
+            session.ended = reason  # the cell's own result says it better
+        else:
+            self._forget(name, reason)
 
     def _forget(self, name: str, reason: str) -> None:
         if self._sessions.pop(name, None) is not None:

@@ -127,9 +127,12 @@ def fetch(work: int, names: tuple[str, ...], budget: int) -> dict[str, bytes]:
             descriptor = linux.open_beneath(work, name, os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY)
         except OSError:
             continue
-        with os.fdopen(descriptor, "rb") as file:
+        try:
             about = os.fstat(descriptor)
             if stat.S_ISREG(about.st_mode) and about.st_size <= budget:
-                found[name] = file.read(about.st_size)
+                with open(descriptor, "rb", closefd=False) as file:
+                    found[name] = file.read(about.st_size)
                 budget -= len(found[name])
+        finally:
+            os.close(descriptor)
     return found

@@ -13,7 +13,6 @@ import ast
 import atexit
 import contextlib
 import io
-import json
 import linecache
 import os
 import random
@@ -22,6 +21,7 @@ import sys
 import threading
 import traceback
 import types
+from json import dumps, loads  # by name: a session may put something else into the module
 from typing import Any, NoReturn
 
 from sandbox import wire
@@ -176,14 +176,14 @@ def _write_report(descriptor: int, report: dict[str, Any], budget: int) -> None:
         for name, text in report["error"].items():
             kept, _ = cut_middle(text.encode("utf-8", "backslashreplace"), min(budget, 16384))
             report["error"][name] = kept.decode("utf-8", "replace")
-    data = memoryview(json.dumps(report).encode())
+    data = memoryview(dumps(report).encode())
     while data:
         data = data[os.write(descriptor, data) :]
 
 
 def run_once(payload: int, report_fd: int) -> NoReturn:
     """Run the program in `payload` to its end as a Python process would, then end this process."""
-    request = json.loads(wire.content_of(payload))
+    request = loads(wire.content_of(payload))
     streams = Streams()
     _write_files(request["files"])
     _seed(request["seed"])
@@ -279,7 +279,7 @@ def _run_cell(program: Program, payload: int, stdin: int, stdout: int, stderr: i
         os.close(descriptor)
     os.dup2(report_fd, REPORT_FD)
     os.close(report_fd)
-    request = json.loads(wire.content_of(payload))
+    request = loads(wire.content_of(payload))
     streams = Streams()
     _write_files(request["files"])
     if not program.cells:

@@ -433,7 +433,7 @@ class Slot:
             return
         if not word:  # closed by the program: it can never answer again
             self._unwatch(life.line.fileno())
-            life.jail.kill()
+            self._kill(life)
             if isinstance(life.jail, Branch):  # no zygote will tell us
                 self._end(life, None, life.cpu_seconds(), 0)
             return

@@ -15,14 +15,17 @@ def start(forker: namespaces.Forker, message: wire.Message, descriptors: list[in
     confinement = namespaces.Confinement(**message["confinement"])
     jail, *files = descriptors
     with forker.into_pid_namespace_of(jail) if confinement.isolated else contextlib.nullcontext():
-        pid = namespaces.fork(lambda: become(confinement, jail, forker.proc, files))
+        pid = namespaces.fork(lambda: become(confinement, jail, forker.proc, files), report_to_nobody=True)
     for descriptor in descriptors:
         os.close(descriptor)
     return pid
 
 
 def become(confinement: namespaces.Confinement, jail: int, proc: int, files: list[int]) -> NoReturn:
-    """Turn this process, just forked, into a program's: `files` are payload, stdin, stdout, stderr, report, or a line."""
+    """Turn this process, just forked, into a program's.
+
+    `files` are payload, stdin, stdout, stderr and report; of a session only its line.
+    """
     if confinement.session:
         (line,) = files
         os.dup2(line, runner.LINE_FD)

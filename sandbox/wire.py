@@ -7,10 +7,10 @@ where it is read (`sandbox/report.py`).
 from __future__ import annotations
 
 import array
-import json
 import os
 import socket
 from collections.abc import Iterable
+from json import dumps, loads
 from typing import Any
 
 Message = dict[str, Any]
@@ -26,7 +26,7 @@ def send(channel: socket.socket, message: Message, descriptors: Iterable[int] = 
     """Send one message; the receiver gets its own copies of `descriptors`."""
     rights = array.array("i", descriptors)
     control = [(socket.SOL_SOCKET, socket.SCM_RIGHTS, rights)] if rights else []
-    channel.sendmsg([json.dumps(message).encode()], control)
+    channel.sendmsg([dumps(message).encode()], control)
 
 
 def receive(channel: socket.socket) -> tuple[Message, list[int]] | None:
@@ -45,7 +45,7 @@ def receive(channel: socket.socket) -> tuple[Message, list[int]] | None:
     if not data:
         return None
     assert not flags & (socket.MSG_TRUNC | socket.MSG_CTRUNC), "a message of ours was longer than MOST_BYTES"
-    return json.loads(data), descriptors
+    return loads(data), descriptors
 
 
 def file_of(content: bytes, name: str = "data") -> int:

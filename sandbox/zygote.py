@@ -30,7 +30,7 @@ from sandbox.slot import Host, Slot
 from sandbox.spawn import start
 from sandbox.warmup import STANDARD, exercise_numpy, exercise_sympy
 
-_OUTER = linux.CLONE_NEWNS | linux.CLONE_NEWNET | linux.CLONE_NEWIPC | linux.CLONE_NEWUTS
+_OUTER = linux.CLONE_NEWNET | linux.CLONE_NEWIPC | linux.CLONE_NEWUTS
 
 
 def launch(channel: socket.socket, settings: dict[str, Any]) -> int:
@@ -61,6 +61,7 @@ def launch(channel: socket.socket, settings: dict[str, Any]) -> int:
 def _warden(channel: socket.socket, settings: dict[str, Any], host: Host) -> NoReturn:
     linux.prctl(linux.PR_SET_PDEATHSIG, signal.SIGKILL)
     if host.isolated:
+        linux.unshare(linux.CLONE_NEWNS)  # here and not before: the launcher must still see the host's folders
         tree.assemble()
     for name in STANDARD:
         importlib.import_module(name)

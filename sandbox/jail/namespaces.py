@@ -71,15 +71,19 @@ class Forker:
             linux.setns(self._own, linux.CLONE_NEWPID)
 
 
-def fork(child: Callable[[], NoReturn]) -> int:
-    """Fork; the child runs `child` and never comes back, whatever it raises."""
+def fork(child: Callable[[], NoReturn], *, report_to_nobody: bool = False) -> int:
+    """Fork; the child runs `child` and never comes back, whatever it raises.
+
+    `report_to_nobody`: its stderr is a program's, which is to see nothing of ours.
+    """
     pid = os.fork()
     if pid:
         return pid
     try:
         child()
     except BaseException:  # noqa: BLE001 - nothing may unwind into the parent's frames
-        traceback.print_exc()
+        if not report_to_nobody:
+            traceback.print_exc()
     finally:
         os._exit(70)
 

@@ -104,6 +104,13 @@ def command_as(user: str, options: dict[str, Any]) -> list[str]:
     return ["setpriv", "--reuid", str(NOBODY), "--regid", str(NOBODY), "--clear-groups", *python]
 
 
+CGROUPS = [
+    Path("/sys/fs/cgroup", names, path.lstrip("/"))
+    for _, names, path in (line.split(":", 2) for line in Path("/proc/self/cgroup").read_text().splitlines())
+    if names in ("memory", "pids")
+]
+
+
 class Box:
     """An engine in another process."""
 
@@ -152,15 +159,16 @@ class Box:
     def leftovers(self) -> dict[str, int]:
         """How much there is of what a run could leave behind."""
         pids = descendants(self._process.pid)
-        groups = sum(1 for root in ("memory", "pids") for _ in Path("/sys/fs/cgroup", root).rglob("session-*"))
+        folders = [f"soroban-{pid}/session-*" for pid in pids]
+        groups = sum(1 for root in CGROUPS for folder in folders for _ in root.glob(folder))
         return {
             "processes": len(pids),
             "descriptors": sum(len(os.listdir(f"/proc/{pid}/fd")) for pid in pids),
-            # Not those of the host's own namespace, where others mount and unmount.
+            # Of the jails only: on the host others mount and unmount.
             "mounts": sum(
                 len(Path(f"/proc/{pid}/mounts").read_text().splitlines())
                 for pid in pids
-                if os.readlink(f"/proc/{pid}/ns/mnt") != os.readlink("/proc/self/ns/mnt")
+                if os.readlink(f"/proc/{pid}/ns/pid") != os.readlink("/proc/self/ns/pid")
             ),
             "groups": groups,
         }
@@ -175,12 +183,14 @@ class Box:
         return {name: (self.resting[name], now[name]) for name in now if now[name] != self.resting[name]}  # type: ignore[misc]
 
     def close(self) -> None:
-        assert self._process.stdin is not None and self._process.stdout is not None
+        assert self._process.stdin is not None
+        assert self._process.stdout is not None
         pids = descendants(self._process.pid)
         self._process.stdin.close()
         assert self._process.wait(20) == 0
         self._process.stdout.close()
         assert not [pid for pid in pids if Path(f"/proc/{pid}").exists()], "processes outlive their engine"
+        assert not [pid for pid in pids for root in CGROUPS if (root / f"soroban-{pid}").exists()], "groups remain"
 
 
 def descendants(pid: int) -> list[int]:

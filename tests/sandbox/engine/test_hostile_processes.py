@@ -1,5 +1,6 @@
 """Programs that make processes, kill them, or end in odd ways: nothing survives, and the outcome is told right."""
 
+# ruff: noqa: E501 - the rows are programs
 from __future__ import annotations
 
 from collections.abc import Callable

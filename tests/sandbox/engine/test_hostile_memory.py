@@ -1,0 +1,66 @@
+"""Programs that want more memory than they may have: they end, the sandbox does not."""
+
+# ruff: noqa: E501 - the rows are programs
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from sandbox.types import ExecResult
+
+LIMITS: dict[str, Any] = {"wall_seconds": 3.0, "memory_bytes": 100 << 20, "file_bytes": 16 << 20}
+OVER: dict[str, Any] = {"status": "memory_limit", "exit_code": None, "value": None}
+ROWS: dict[str, tuple[str, dict[str, Any]]] = {
+    "one big object": ("x = bytearray(200 << 20)", OVER),
+    "numpy zeros, touched": ("import numpy as np; x = np.zeros(25 << 20); x[:] = 1", OVER),
+    "numpy zeros, untouched": ("import numpy as np; np.zeros(25 << 20).size", {"status": "ok", "value": "26214400"}),
+    "many small ones": ("x = []\nwhile True: x.append([1])", OVER),
+    "children's sum": (
+        "import os, time\nfor _ in range(4):\n    if os.fork() == 0:\n        x = bytearray(60 << 20); time.sleep(2); os._exit(0)\n"
+        "time.sleep(2)",
+        {"status": "memory_limit"},
+    ),
+    "anonymous shared memory": ("import mmap; m = mmap.mmap(-1, 200 << 20)\nm.write(b'x' * (200 << 20))", OVER),
+    "a quadratic repr": (
+        "class A:\n    def __repr__(self): return 'x' * (300 << 20)\nA()",
+        {"status": {"memory_limit"}},
+    ),
+    "the box filled": (
+        "try:\n    open('f', 'wb').write(b'x' * (32 << 20))\nexcept OSError as error: print(error.errno)",
+        {"status": "ok", "stdout": lambda text: text in ("28\n", "27\n")},
+    ),
+    "/dev/shm filled": (
+        "n = 0\ntry:\n    while True:\n        open(f'/dev/shm/{n}', 'wb').write(b'x' * (4 << 20)); n += 1\n"
+        "except OSError as error: print(error.errno, n)",
+        {"status": "ok", "stdout": "28 3\n"},
+    ),
+    "no recursion limit": (
+        "import sys\nsys.setrecursionlimit(10 ** 9)\ndef f(): f()\nf()",
+        {"status": {"killed", "memory_limit", "error"}},
+    ),
+    "recursion": ("def f(): f()\nf()", {"status": "error", "error": lambda e: e.type == "RecursionError"}),
+    "a deep AST": ("(" * 5000 + ")" * 5000, {"status": "error"}),
+    "a deep expression": ("-" * 50000 + "1", {"status": {"error", "killed"}}),
+    "the int-to-text limit": ("str(10 ** 5000)", {"status": "error", "error": lambda e: e.type == "ValueError"}),
+    "a MemoryError of its own": ("raise MemoryError", {"status": "error", "error": lambda e: e.type == "MemoryError"}),
+    "a request that no machine could meet": ("bytearray(1 << 62)", {"status": "error"}),
+}
+
+
+@pytest.mark.parametrize(("code", "expected"), ROWS.values(), ids=ROWS.keys())
+def test_memory_is_limited(must: Callable[..., ExecResult], code: str, expected: dict[str, Any]) -> None:
+    must(code, LIMITS, expected)
+
+
+def test_memory_is_the_run_s_own(box: Any) -> None:
+    """Two runs side by side, each within its limit, do not share one."""
+    order = {"code": "x = bytearray(70 << 20); import time; time.sleep(0.3)", "limits": LIMITS}
+    assert [result["status"] for result in box.do("pair", orders=[order, order])] == ["ok", "ok"]
+
+
+def test_peak_memory_is_reported(box: Any) -> None:
+    small, big = box.run("1"), box.run("x = bytearray(64 << 20)")
+    assert small.peak_memory_bytes < 24 << 20
+    assert 64 << 20 <= big.peak_memory_bytes < 100 << 20

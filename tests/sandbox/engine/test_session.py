@@ -1,0 +1,174 @@
+"""Sessions: state that lasts, forks that part, ends that are told."""
+
+# ruff: noqa: E501 - the rows are programs
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from sandbox.errors import SessionBusy, SessionLost
+
+
+@pytest.fixture
+def session(box: Any) -> Iterator[str]:
+    name = box.do("open")
+    yield name
+    box.do("close", session=name)
+
+
+def test_state_is_kept_and_an_error_keeps_it(box: Any, session: str) -> None:
+    assert box.cell(session, "x = 41").value is None
+    assert box.cell(session, "1 / 0").error.type == "ZeroDivisionError"
+    result = box.cell(session, "x + 1")
+    assert (result.status, result.value, result.state_lost) == ("ok", "42", False)
+
+
+def test_files_are_kept(box: Any, session: str) -> None:
+    box.cell(session, "open('f', 'w').write('hello')")
+    result = box.cell(session, "open('f').read()", fetch=["f"])
+    assert (result.value, result.files) == ("'hello'", {"f": b"hello"})
+
+
+def test_a_traceback_shows_lines_of_the_cell_that_has_them(box: Any, session: str) -> None:
+    box.cell(session, "def f():\n    return 1 / 0")
+    assert "return 1 / 0" in box.cell(session, "f()").error.traceback
+
+
+@pytest.mark.parametrize(
+    ("code", "status", "exit_code"),
+    [
+        ("while True: pass", "timeout", None),
+        ("import os; os._exit(3)", "error", 3),
+        ("import sys; sys.exit(0)", "ok", 0),
+        ("import os; os.kill(os.getpid(), 9)", "killed", None),
+        ("b = bytearray(200 << 20)", "memory_limit", None),
+    ],
+)
+def test_a_cell_that_ends_its_session_says_so(box: Any, code: str, status: str, exit_code: int | None) -> None:
+    session = box.do("open")
+    result = box.cell(session, code, limits={"wall_seconds": 0.5, "memory_bytes": 100 << 20})
+    assert (result.status, result.exit_code, result.state_lost) == (status, exit_code, True)
+    with pytest.raises(SessionLost, match=status):
+        box.cell(session, "1")
+
+
+def test_closing_ends_it(box: Any) -> None:
+    session = box.do("open")
+    box.cell(session, "import os\nif os.fork() == 0:\n    import time; time.sleep(1000)")
+    box.do("close", session=session)
+    with pytest.raises(SessionLost, match="closed"):
+        box.cell(session, "1")
+    box.do("close", session=session)
+
+
+def test_an_idle_session_expires(box: Any) -> None:
+    session = box.do("open", ttl_seconds=0.2)
+    time.sleep(1.8)
+    with pytest.raises(SessionLost, match="idle"):
+        box.cell(session, "1")
+
+
+def test_what_a_session_patches_reaches_nobody_else(box: Any, session: str) -> None:
+    box.cell(
+        session,
+        "import builtins, json, sys, sympy, random\nbuiltins.len = lambda x: 7\njson.dumps = None\nsys.stdout = None\n"
+        "sympy.sqrt = None\nsympy.core.cache.clear_cache = None\nrandom.seed(5)",
+    )
+    look = "import json, sympy, sys\nprint(len([]), json.dumps(1), sympy.sqrt(4), sympy.core.cache.clear_cache is None)"
+    assert box.run(look).stdout == "0 1 2 False\n"
+    other = box.do("open")
+    assert box.cell(other, look).stdout == "0 1 2 False\n"
+    box.do("close", session=other)
+
+
+def test_a_cell_may_break_what_the_runner_uses(box: Any) -> None:
+    """It may lose the session by it, and nothing else; no frame of ours is shown."""
+    for code in (
+        "import json\njson.dumps = json.loads = None",
+        "import os\nos.write = os.dup2 = None",
+        "del __builtins__",
+    ):
+        session = box.do("open")
+        first = box.cell(session, code)
+        if not first.state_lost:
+            first = box.cell(session, "1")
+        assert first.state_lost or first.value == "1" or first.error
+        assert "/sandbox/" not in first.stderr
+        box.do("close", session=session)
+    assert box.run("1").value == "1"
+
+
+# -- forks -------------------------------------------------------------------------------------------------------------
+
+
+def test_neither_branch_sees_what_the_other_writes(box: Any, session: str) -> None:
+    box.cell(session, "a = [1]\nopen('f', 'w').write('x')\nopen('/tmp/g', 'w').write('y')")
+    branch = box.do("fork", session=session)
+    box.cell(branch, "a.append('branch')\nopen('f', 'a').write('branch')\nopen('new', 'w').close()")
+    box.cell(session, "a.append('trunk')\nopen('/tmp/g', 'a').write('trunk')")
+    look = "import os\na, open('f').read(), open('/tmp/g').read(), sorted(os.listdir('.'))"
+    assert box.cell(session, look).value == "([1, 'trunk'], 'x', 'ytrunk', ['f'])"
+    assert box.cell(branch, look).value == "([1, 'branch'], 'xbranch', 'y', ['f', 'new'])"
+    box.do("close", session=branch)
+
+
+def test_a_branch_outlives_its_parent_and_can_be_forked_itself(box: Any) -> None:
+    trunk = box.do("open")
+    box.cell(trunk, "a = 1")
+    branch = box.do("fork", session=trunk)
+    twig = box.do("fork", session=branch)
+    for name in (trunk, branch):
+        box.cell(name, "a = 0\nimport os\nif os.fork() == 0:\n    import time; time.sleep(1000)")
+        box.do("close", session=name)
+    assert box.cell(twig, "a").value == "1"
+    box.do("close", session=twig)
+
+
+def test_a_branch_that_dies_leaves_its_parent(box: Any, session: str) -> None:
+    box.cell(session, "a = 1")
+    for code in (
+        "while True: pass",
+        "import os; os.kill(os.getpid(), 9)",
+        "import os; os._exit(1)",
+        "x = bytearray(300 << 20)",
+    ):
+        branch = box.do("fork", session=session)
+        assert box.cell(branch, code, limits={"wall_seconds": 0.4, "memory_bytes": 100 << 20}).state_lost
+    assert box.cell(session, "a").value == "1"
+
+
+def test_a_parent_that_times_out_leaves_its_branch(box: Any) -> None:
+    trunk = box.do("open")
+    box.cell(trunk, "a = 1")
+    branch = box.do("fork", session=trunk)
+    assert box.cell(trunk, "while True: pass", limits={"wall_seconds": 0.3}).status == "timeout"
+    assert box.cell(branch, "a").value == "1"
+    box.do("close", session=branch)
+
+
+@pytest.mark.parametrize(
+    ("code", "why"),
+    [
+        ("import threading, time\nthreading.Thread(target=time.sleep, args=(1000,), daemon=True).start()", "thread"),
+        ("import subprocess, sys\np = subprocess.Popen([sys.executable, '-c', 'input()'])", "child|open"),
+        ("f = open('f', 'w')", "open file"),
+        ("import os\nr, w = os.pipe()", "open file"),
+        ("import mmap\nm = mmap.mmap(-1, 4096)", "shared memory"),
+    ],
+)
+def test_a_fork_that_would_not_be_a_copy_is_refused(box: Any, session: str, code: str, why: str) -> None:
+    box.cell(session, code)
+    with pytest.raises(SessionBusy, match=why):
+        box.do("fork", session=session)
+    assert box.cell(session, "1").value == "1"
+
+
+def test_a_session_may_step_into_no_other_namespaces(box: Any, session: str) -> None:
+    code = (
+        "import ctypes\nlibc = ctypes.CDLL(None)\n"
+        "[libc.unshare(f) for f in (0x10000000, 0x20000, 0x78020000)], libc.mount(b'x', b'/box', b'tmpfs', 0, 0)"
+    )
+    assert box.cell(session, code).value == "([-1, -1, -1], -1)"
