@@ -323,7 +323,7 @@ def test_a_tokenizer_without_a_chat_template_gets_ours(tmp_path: Path, tokenizer
     assert tokenizer.decode(prompt) == "User: 7 + 5?\n\nAssistant:"
 
 
-def test_the_built_in_small_model_has_about_two_million_parameters() -> None:
+def test_the_built_in_small_model_has_about_a_million_parameters() -> None:
     init = read_init("demo")
     config = AutoConfig.for_model(init["architecture"], **init["model"], vocab_size=init["tokenizer"]["vocabulary"])
-    assert 1.5e6 < measure(config).parameters < 2.5e6
+    assert 0.5e6 < measure(config).parameters < 2e6
