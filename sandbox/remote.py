@@ -17,6 +17,7 @@ import time
 from collections import deque
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import asdict, replace
+from functools import lru_cache
 from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
@@ -248,7 +249,7 @@ def _encode(request: ExecRequest) -> bytes:
         "code": request.code,
         "mode": request.mode,
         "stdin": request.stdin,
-        "limits": asdict(request.limits),
+        "limits": _limits(request.limits),
         "seed": request.seed,
         "queue_seconds": request.queue_seconds,
         "key": request.key or _new_key(),
@@ -258,6 +259,11 @@ def _encode(request: ExecRequest) -> bytes:
     if request.fetch:
         body["fetch"] = list(request.fetch)
     return json.dumps(body).encode()
+
+
+@lru_cache(maxsize=64)
+def _limits(limits: Limits) -> dict[str, Any]:
+    return asdict(limits)
 
 
 def _seconds(request: ExecRequest) -> float:

@@ -40,7 +40,7 @@ class ServerConfig:
     max_sessions: int = 64
     session_ttl_seconds: float = 600.0
     preload: tuple[str, ...] = ("numpy", "sympy")
-    isolation: Literal["auto", "jail", "none"] = "auto"
+    isolation: Literal["auto", "jail", "pod", "none"] = "auto"
     token: str | None = None
     max_body_bytes: int = 64 * MIB
     drain_seconds: int = 30
@@ -115,6 +115,7 @@ async def _serve(config: ServerConfig, listening: socket.socket) -> None:
             access_log=False,
             log_level="warning",
             server_header=False,
+            proxy_headers=False,
             date_header=False,
             # Longer than any client of ours keeps an idle connection, so that the client closes it, not we under it.
             timeout_keep_alive=75,
