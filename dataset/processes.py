@@ -27,6 +27,7 @@ from sandbox.errors import InputError, SandboxError, SandboxUnavailable
 # Small enough that progress is live and little is done twice after a kill; large enough that part files stay few.
 _CHUNK_LINES = 200
 _CHUNK_BYTES = 8 << 20
+_FAREWELL_SECONDS = 2.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,8 +136,8 @@ def _workers(count: int, open_work: OpenWork) -> Iterator[dict[Connection, BaseP
         for pipe in started:
             pipe.close()
         for process in started.values():
-            process.join(2.0)  # between chunks it ends by itself, and closes what it opened
-            process.terminate()
+            process.join(_FAREWELL_SECONDS)  # between chunks it ends by itself, and closes what it opened
+            process.kill()  # in the middle of one it does not: what it opened sees that it is gone
             process.join()
 
 

@@ -10,8 +10,9 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import numpy as np
 import numpy.typing as npt
@@ -25,6 +26,7 @@ Mask = npt.NDArray[np.bool_]
 Keys = npt.NDArray[np.uint64]
 
 _KEYS = ("id", "order", "exact", "problem", "subject")
+_OPEN_FILES = 500  # part files kept open while rows are copied in shuffled order
 _PLACES = ("part", "file", "offset", "line")  # part of the mixture; part file, byte and input line of the row
 
 
@@ -66,31 +68,39 @@ class Columns:
         """A column, as written."""
         return np.fromfile(self.folder / f"{name}.u64", dtype="<u8")
 
+    @cached_property
+    def _places(self) -> tuple[Keys, Keys]:
+        """Part file and byte of each row."""
+        return self.read("file"), self.read("offset")
+
     def rows(self, numbers: Sequence[int] | Rows) -> Iterator[bytes]:
         """The rows of these numbers, as lines of JSON, in the order given."""
-        files, offsets = self.read("file"), self.read("offset")
-        open_file, opened = None, -1
-        for number in numbers:
-            if opened != files[number]:
-                if open_file:
-                    open_file.close()
-                opened = int(files[number])
-                open_file = self.parts[opened].open("rb")
-            assert open_file is not None
-            open_file.seek(int(offsets[number]))
-            yield open_file.readline()
-        if open_file:
-            open_file.close()
+        files, offsets = self._places
+        with ExitStack() as stack:
+            opened: dict[int, IO[bytes]] = {}
+            for number in numbers:
+                part = int(files[number])
+                if part not in opened:
+                    if len(opened) == _OPEN_FILES:
+                        stack.close()
+                        opened.clear()
+                    opened[part] = stack.enter_context(self.parts[part].open("rb"))
+                opened[part].seek(int(offsets[number]))
+                yield opened[part].readline()
+
+    def row(self, number: int) -> dict[str, Any]:
+        """The row of that number."""
+        files, offsets = self._places
+        with self.parts[int(files[number])].open("rb") as file:
+            file.seek(int(offsets[number]))
+            row = json.loads(file.readline())
+        assert isinstance(row, dict)
+        return row
 
     def file_of(self, number: int) -> str:
         """The input file that a row came from."""
-        with self.parts[int(self.read("file")[number])].open(encoding="utf-8") as file:
+        with self.parts[int(self._places[0][number])].open(encoding="utf-8") as file:
             return str(json.loads(file.readline())["file"])
-
-    def row(self, number: int) -> dict[str, Any]:
-        row = json.loads(next(self.rows([number])))
-        assert isinstance(row, dict)
-        return row
 
 
 def first_with_equal(keys: Keys, alive: Mask) -> Rows:

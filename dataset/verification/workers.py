@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -15,11 +16,11 @@ from dataset.processes import Chunk, Work, part_file
 from dataset.sources import find_source
 from dataset.sources.records import Candidate
 from dataset.types import solution_to_json
-from dataset.verification.check import Outcome, Policy, Runner, check
+from dataset.verification.check import Outcome, Policy, Runner, Session, check
 from sandbox import Sandbox
 from sandbox.errors import InputError, SandboxError, Unauthorized
 from sandbox.render import Profile
-from sandbox.types import Limits
+from sandbox.types import ExecResult, Limits
 
 _FIRST_PAUSE_SECONDS, _LONGEST_PAUSE_SECONDS = 0.25, 8.0  # doubled after each failure
 
@@ -102,16 +103,37 @@ def _record(candidate: Candidate, outcome: Outcome) -> tuple[str, dict[str, Any]
     return "dropped", body | {"reason": outcome.reason, "evidence": dict(outcome.evidence)}
 
 
+class SandboxWhenNeeded:
+    """The sandbox of a worker, opened by the first program: solutions in words need none."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._lock = threading.Lock()
+        self._sandbox: Sandbox | None = None
+
+    def _opened(self) -> Sandbox:
+        with self._lock:
+            if self._sandbox is None:
+                if self._settings.url:
+                    patience = self._settings.patience_seconds
+                    self._sandbox = Sandbox(self._settings.url, token=self._settings.token, patience_seconds=patience)
+                else:
+                    self._sandbox = Sandbox(workers=1)  # there is one of us for each core
+            return self._sandbox
+
+    def run(self, code: str, *, limits: Limits) -> ExecResult:
+        return self._opened().run(code, limits=limits)
+
+    def session(self) -> Session:
+        return self._opened().session()
+
+    def close(self) -> None:
+        if self._sandbox is not None:
+            self._sandbox.close()
+
+
 @contextmanager
 def open_verifier(settings: Settings) -> Iterator[Work]:
-    """A worker's `verify_chunk` with a sandbox: the server at `settings.url`, or an engine with one slot of its own.
-
-    Raises:
-        SandboxUnavailable: no isolation on this machine, or no server there.
-    """
-    if settings.url:
-        sandbox = Sandbox(settings.url, token=settings.token, patience_seconds=settings.patience_seconds)
-    else:
-        sandbox = Sandbox(workers=1)  # there is one of us for each core
-    with sandbox, ThreadPoolExecutor(settings.threads) as pool:
+    """A worker's `verify_chunk`, with the server at `settings.url` or an engine with one slot of its own."""
+    with closing(SandboxWhenNeeded(settings)) as sandbox, ThreadPoolExecutor(settings.threads) as pool:
         yield lambda chunk: verify_chunk(chunk, sandbox, settings, pool)

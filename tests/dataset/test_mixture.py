@@ -1,0 +1,267 @@
+"""The mixture: each example once, none from a benchmark, in the proportions asked for, the same for the same seed."""
+
+from __future__ import annotations
+
+import json
+import random
+from collections import Counter
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from dataset.demo.build import build_demo
+from dataset.files import Manifest
+from dataset.mixture.card import bar_chart
+from dataset.mixture.config import Mixture, Part, read_mixture
+from dataset.mixture.contamination import Benchmarks
+from dataset.mixture.fingerprints import MixSettings, example_row, solution_of_row
+from dataset.mixture.mix import mix
+from dataset.mixture.near import bands, similarity
+from dataset.mixture.select import _sizes, first_with_equal, ranks
+from dataset.mixture.words import words
+from dataset.types import Language, Problem, Solution, Style, Turn, solution_to_json
+from sandbox.errors import InputError
+
+ROOT = Path(__file__).parent.parent.parent
+
+
+def solution(
+    id_: str, question: str, text: str, *, style: Style = "cot", source: str = "own", language: Language = "en",
+    subject: str = "",
+) -> Solution:  # fmt: skip
+    problem = Problem(id=id_, source=source, language=language, question=question, answer="1", subject=subject)
+    return Solution(id=id_, problem=problem, style=style, turns=(Turn("text" if style == "cot" else "code", text),))
+
+
+EVERYTHING = Mixture()
+
+
+def mixed(
+    tmp_path: Path, solutions: list[Solution], mixture: Mixture = EVERYTHING, *, seed: int = 0,
+    benchmarks: tuple[Path, ...] = (), name: str = "out",
+) -> tuple[Manifest, list[dict[str, Any]]]:  # fmt: skip
+    path = tmp_path / f"{name}.jsonl"
+    path.write_text("\n".join(json.dumps(solution_to_json(s)) for s in solutions), encoding="utf-8")
+    settings = MixSettings(mixture=mixture, seed=seed, benchmarks=benchmarks)
+    manifest = mix([path], tmp_path / name, settings=settings, workers=1, quiet=True)
+    shards = sorted((tmp_path / name).glob("train-*.jsonl"))
+    return manifest, [json.loads(line) for shard in shards for line in shard.read_text().splitlines()]
+
+
+SAME_WORDS = [
+    ("How many, in all?", "how many in all", True), ("80,000 men", "80000 men", True), ("１２元", "12元", True),
+    ("买了3 个苹果。", "买了3个苹果", True), ("3 apples", "4 apples", False), ("x+1", "x-1", False),
+    ("ab", "a b", False),
+    ("$x^2$", "x^2", True), ("1,2", "12", False),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("one", "other", "same"), SAME_WORDS)
+def test_texts_are_compared_by_their_words_numbers_and_signs(one: str, other: str, same: bool) -> None:
+    assert (words(one) == words(other)) is same
+
+
+STORY = (
+    "A farmer has {a} cows and {b} sheep on a large green field near the river, and he sells half of them in spring. "
+    "Then he buys ten more sheep at the market in town, and three lambs are born in summer. How many animals has he?"
+)
+WORKED = (
+    "He has {a} cows at first and sells half of them, which leaves some; then he counts the ten new sheep, "
+    "the thirty he had before, and the three lambs. The answer is 1."
+)
+
+
+def test_near_duplicates_share_a_band_and_the_same_story_with_other_numbers_does_not() -> None:
+    one = solution("1", STORY.format(a=40, b=30), WORKED.format(a=40))
+    reworded = solution("2", STORY.format(a=40, b=30).replace("large green", "big green"), WORKED.format(a=40))
+    numbers = solution("3", STORY.format(a=42, b=30), WORKED.format(a=42))
+    assert similarity(one, one) == 1
+    assert similarity(one, reworded) > 0.85
+    assert set(bands(one)) & set(bands(reworded))
+    assert not set(bands(one)) & set(bands(numbers))
+    assert not set(bands(one)) & set(bands(replace(one, style="tir")))
+
+
+def test_each_example_is_taken_once_and_the_duplicates_are_listed(tmp_path: Path) -> None:
+    one = solution("1", STORY.format(a=40, b=30), WORKED.format(a=40))
+    exact = solution("2", STORY.format(a=40, b=30).upper(), WORKED.format(a=40))
+    near = solution("3", STORY.format(a=40, b=30).replace("large green", "big green"), WORKED.format(a=40))
+    other = solution("4", STORY.format(a=42, b=30), WORKED.format(a=42))
+    style = solution("5", STORY.format(a=40, b=30), "print(1)", style="pot")
+    manifest, rows = mixed(tmp_path, [one, exact, near, other, style])
+    assert {row["id"] for row in rows} == {"1", "4", "5"}
+    assert manifest.dropped == {"duplicate": 1, "near_duplicate": 1}
+    listed = [json.loads(line) for line in (tmp_path / "out" / "duplicates.jsonl").read_text().splitlines()]
+    assert listed == [{"id": "2", "kind": "exact", "of": "1"}, {"id": "3", "kind": "near", "of": "1"}]
+
+
+KEYS = st.lists(st.tuples(st.integers(0, 5), st.integers(0, 1000), st.booleans()), max_size=40)
+
+
+@given(KEYS)
+def test_first_with_equal_key_and_ranks_are_what_a_loop_finds(table: list[tuple[int, int, bool]]) -> None:
+    keys = np.array([row[0] for row in table], dtype=np.uint64)
+    order = np.array([row[1] for row in table], dtype=np.uint64)
+    alive = np.array([row[2] for row in table], dtype=np.bool_)
+    first = first_with_equal(keys, alive)
+    rank = ranks(keys, order, alive)
+    for row, (key, place, lives) in enumerate(table):
+        if not lives:
+            assert first[row] == row
+            continue
+        same = [other for other, (k, _, lives_too) in enumerate(table) if lives_too and k == key]
+        assert first[row] == min(same)
+        assert rank[row] == sum((table[other][1], other) < (place, row) for other in same)
+
+
+def benchmark(tmp_path: Path, *questions: str) -> tuple[Path, ...]:
+    path = tmp_path / "exam.jsonl"
+    path.write_text("\n".join(json.dumps({"question": question}) for question in questions), encoding="utf-8")
+    return (path,)
+
+
+EXAM_EN = "Ruth walks seven blocks north and then twelve blocks east before she stops to rest at the bakery."
+EXAM_ZH = "小明的爸爸每天早上六点钟从家里骑自行车出发去十二公里以外的工厂上班，他每小时骑多少公里？"
+
+
+@pytest.mark.parametrize(
+    ("question", "refused"),
+    [
+        (EXAM_EN, True),
+        (EXAM_EN.upper().replace(".", " !"), True),
+        ("Last week " + EXAM_EN[:70] + " and goes home.", True),
+        ("Ruth walks seven blocks north and then twelve blocks.", False),  # nine words in common
+        (EXAM_ZH, True),
+        ("听说" + EXAM_ZH[:24] + "，对吗？", True),
+        (EXAM_ZH[:10] + "出门。", False),
+        ("Short one", True),
+        ("Short one more", False),
+    ],
+)
+def test_what_shares_a_problem_with_a_benchmark_is_refused(tmp_path: Path, question: str, refused: bool) -> None:
+    found = Benchmarks(benchmark(tmp_path, EXAM_EN, EXAM_ZH, "Short one")).match(question)
+    assert (found is not None) is refused, found
+
+
+def test_refused_examples_are_listed_with_what_they_share(tmp_path: Path) -> None:
+    fresh = solution("fresh", "What is one and one and one?", "It is three.")
+    known = solution("known", EXAM_EN, "It is one.")
+    manifest, rows = mixed(tmp_path, [known, fresh], benchmarks=benchmark(tmp_path, "another", EXAM_EN))
+    assert [row["id"] for row in rows] == ["fresh"]
+    assert manifest.dropped == {"contaminated": 1}
+    refused = json.loads((tmp_path / "out" / "refused.jsonl").read_text())
+    assert (refused["id"], refused["benchmark"], refused["rule"]) == ("known", "exam.jsonl", "same question")
+    assert "exam.jsonl" in (tmp_path / "out" / "README.md").read_text()
+
+
+@pytest.mark.real_data
+@pytest.mark.parametrize("name", ["tora_code_34b.gsm8k", "rho_1b.math500", "mathcoder_l_7b.gsm8k"])
+def test_every_trajectory_on_a_benchmark_is_refused(shared: Path, name: str) -> None:
+    benchmarks = Benchmarks(sorted((shared / "benchmarks").glob("*.jsonl")))
+    rows = [json.loads(line) for line in (shared / "trajectories" / f"{name}.jsonl").read_text().splitlines()]
+    assert all(benchmarks.match(row["question"]) for row in rows)
+
+
+def many(count: int, **options: Any) -> list[Solution]:
+    draw = random.Random(str(options))
+    names = [f"w{number}" for number in range(5000)]
+    return [solution(f"{options}/{n}", " ".join(draw.sample(names, 12)), "x", **options) for n in range(count)]
+
+
+def test_caps_by_part_and_subject_hold_and_rows_of_no_part_are_left_out(tmp_path: Path) -> None:
+    everyone = many(60, subject="a") + many(30, subject="b")
+    everyone += many(40, source="zh", language="zh") + many(9, source="no")
+    parts = (
+        Part(name="own", source=("own",), cap_per_subject=25, cap=45, target=100),
+        Part(name="chinese", language=("zh",), cap=10),
+    )
+    manifest, rows = mixed(tmp_path, everyone, Mixture(parts=parts))
+    count = Counter((row["source"], row["subject"]) for row in rows)
+    assert count["zh", ""] == 10
+    assert count["own", "a"] + count["own", "b"] == 45
+    assert max(count["own", "a"], count["own", "b"]) <= 25
+    assert manifest.dropped == {"no_part": 9, "over_cap": 130 - 55}
+    assert "| own | 100 | 90 | 45 | 55 |" in (tmp_path / "out" / "README.md").read_text()
+
+
+SIZES = [
+    (Mixture(parts=(Part(name="a"), Part(name="b"))), [10, 20], [10, 20]),
+    (Mixture(rows=15, parts=(Part(name="a"), Part(name="b"))), [10, 20], [5, 10]),
+    (Mixture(parts=(Part(name="a", weight=1), Part(name="b", weight=1))), [10, 20], [10, 10]),
+    (Mixture(parts=(Part(name="a", weight=3), Part(name="b", weight=1))), [30, 20], [30, 10]),
+    (Mixture(rows=20, parts=(Part(name="a", weight=3), Part(name="b", weight=1))), [30, 20], [15, 5]),
+    (Mixture(rows=40, parts=(Part(name="a", weight=3), Part(name="b", weight=1))), [9, 20], [9, 10]),
+    (Mixture(rows=30, parts=(Part(name="a"), Part(name="b", weight=1))), [10, 50], [10, 20]),
+    (Mixture(parts=(Part(name="a", cap=4), Part(name="b", weight=1))), [10, 50], [4, 50]),
+]
+
+
+@pytest.mark.parametrize(("mixture", "available", "sizes"), SIZES)
+def test_weights_and_caps_give_these_sizes(mixture: Mixture, available: list[int], sizes: list[int]) -> None:
+    assert _sizes(mixture, available) == sizes
+
+
+def test_at_most_so_many_solutions_of_a_problem_are_taken(tmp_path: Path) -> None:
+    draw = random.Random(3)
+    answers = [" ".join(f"v{draw.randrange(10**6)}" for _ in range(20)) for _ in range(9)]
+    everyone = [solution(f"{n}", "What is one and one and one?", answer) for n, answer in enumerate(answers)]
+    manifest, rows = mixed(tmp_path, everyone, Mixture(per_problem=4))
+    assert len(rows) == 4
+    assert manifest.dropped == {"per_problem": 5}
+
+
+def test_the_seed_decides_the_order_and_the_choice_and_nothing_else_does(tmp_path: Path) -> None:
+    everyone = many(80)
+    mixture = Mixture(parts=(Part(name="all", cap=40),))
+    _, one = mixed(tmp_path, everyone, mixture, seed=1, name="one")
+    _, again = mixed(tmp_path, everyone[::-1], mixture, seed=1, name="again")
+    _, other = mixed(tmp_path, everyone, mixture, seed=2, name="other")
+    assert one == again
+    assert {row["id"] for row in one} != {row["id"] for row in other}
+    assert [row["id"] for row in one] != sorted(row["id"] for row in one)
+
+
+def test_rows_are_chats_that_read_back_as_the_solutions_they_were(tmp_path: Path) -> None:
+    build_demo(tmp_path / "demo", problems=20, test_problems=1, seed=0, spoiled=0.0)
+    for line in (tmp_path / "demo" / "candidates.jsonl").read_text().splitlines():
+        from dataset.types import solution_from_json
+
+        made = solution_from_json(json.loads(line))
+        row = example_row(made)
+        assert list(row) == ["id", "source", "language", "style", "subject", "level", "messages"]
+        assert [message["role"] for message in row["messages"]] == ["user", "assistant"]
+        back = solution_of_row(row)
+        assert (back.turns, back.problem.question) == (made.turns, made.problem.question)
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("rows = [", "not TOML"),
+        ("rows = 0", "rows is 0"),
+        ("near_duplicates = 1.5", "near_duplicates"),
+        ("colour = 1", "unknown key 'colour'"),
+        ("[[part]]\ncap = 1", "name"),
+        ('[[part]]\nname = "a"\nstyle = 3', "style is 3"),
+        ('[[part]]\nname = "a"\ncap = -1', "cap is -1"),
+        ('[[part]]\nname = "a"\nweight = "x"', "weight"),
+    ],
+)
+def test_a_config_that_cannot_be_used_says_what_is_wrong(tmp_path: Path, text: str, says: str) -> None:
+    (tmp_path / "m.toml").write_text(text)
+    with pytest.raises(InputError, match=says):
+        read_mixture(tmp_path / "m.toml")
+
+
+def test_the_reference_mixture_has_the_papers_size() -> None:
+    mixture = read_mixture(ROOT / "dataset" / "mixture.toml")
+    assert sum(part.target or 0 for part in mixture.parts) == 776_000
+
+
+def test_labels_cannot_break_the_picture() -> None:
+    assert "&lt;b&gt; &amp; 铅笔" in bar_chart([("<b> & 铅笔", 3)])
