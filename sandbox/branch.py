@@ -29,29 +29,35 @@ from sandbox.jail import linux, namespaces, tree
 from sandbox.memory import Watch
 from sandbox.runner import LINE_FD
 
-_REAPED_SECONDS = 0.1  # by then the go-between of an earlier fork is gone
+_SETTLED_SECONDS = 0.1  # by then the go-between of an earlier fork is gone, and a branch has put its line in place
 _SECONDS = 2.0  # a session that has not forked by then will not
 
 
 def refuse_if_entangled(watch: Watch, number: int) -> None:
     """Raise `SessionBusy` if the process that /proc calls `number` shares what a fork could not part."""
+    deadline = time.monotonic() + _SETTLED_SECONDS
+    while (why := _entanglement(watch, number)) is not None:
+        if time.monotonic() > deadline:
+            raise SessionBusy(why)
+        time.sleep(0.001)
+
+
+def _entanglement(watch: Watch, number: int) -> str | None:
     try:
         threads = len(watch.names(f"{number}/task"))
         files = [name for name in watch.names(f"{number}/fd") if int(name) > 2 and int(name) != LINE_FD]
         shared = re.search(r"^\S+ .w.s", watch.read(f"{number}/maps"), re.MULTILINE)
     except OSError as error:
-        raise SessionBusy(f"the session cannot be examined ({error.strerror})") from None
+        return f"the session cannot be examined ({error.strerror})"
     if threads > 1:
-        raise SessionBusy(f"the session runs {threads - 1} threads of its own; a fork would lose them")
-    deadline = time.monotonic() + _REAPED_SECONDS
-    while (children := watch.children(number)) and time.monotonic() < deadline:
-        time.sleep(0.001)
-    if children:
-        raise SessionBusy(f"the session has {len(children)} child processes; wait for them before the fork")
+        return f"the session runs {threads - 1} threads of its own; a fork would lose them"
+    if children := watch.children(number):
+        return f"the session has {len(children)} child processes; wait for them before the fork"
     if files:
-        raise SessionBusy(f"the session has {len(files)} open files or pipes; close them, both sides would share them")
+        return f"the session has {len(files)} open files or pipes; close them, both sides would share them"
     if shared is not None:
-        raise SessionBusy("the session has shared memory mapped; both sides would write to it")
+        return "the session has shared memory mapped; both sides would write to it"
+    return None
 
 
 class Branch:

@@ -67,7 +67,7 @@ class Engine:
         *,
         workers: int | None = None,
         preload: tuple[str, ...] = ("numpy", "sympy"),
-        isolation: Literal["auto", "jail", "none"] = "auto",
+        isolation: Literal["auto", "jail", "pod", "none"] = "auto",
         max_queue: int = 1024,
         max_sessions: int = 64,
         session_ttl_seconds: float = 600.0,

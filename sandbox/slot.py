@@ -22,7 +22,7 @@ from typing import Any, NoReturn
 from sandbox import branch, wire
 from sandbox.branch import Branch
 from sandbox.errors import SandboxError, SandboxUnavailable, SessionLost
-from sandbox.jail import cgroups, namespaces, none
+from sandbox.jail import cgroups, linux, namespaces, none, pod
 from sandbox.jail.namespaces import Confinement, Jail
 from sandbox.memory import LOOK_SECONDS, Watch
 from sandbox.spawn import start
@@ -41,6 +41,7 @@ class Host:
     proc: int
     root: bool
     isolated: bool
+    pod: bool
     groups: cgroups.Folder | None
 
     def enter_group(self, index: int) -> cgroups.Group | None:
@@ -68,7 +69,7 @@ class Life:
     """A jailed program's process: a run, or a session between its opening and its end."""
 
     name: str
-    jail: Jail | none.Folder | Branch
+    jail: Jail | none.Folder | pod.Quarters | Branch
     group: cgroups.Group | None
     session: bool
     line: socket.socket | None = None
@@ -116,7 +117,8 @@ class Slot:
         self._handlers: dict[int, Callable[[], None]] = {}
         self._lives: dict[str, Life] = {}
         self._sessions_opened = 0
-        self._spare: Jail | none.Folder | None = None
+        self._emptied: list[cgroups.Group] = []  # groups to be removed
+        self._spare: Jail | none.Folder | pod.Quarters | None = None
         self._memory = Watch(host.proc)
         self._zygote_number = self._zygote_inherited = 0
         self._watch(engine.fileno(), self._on_engine)
@@ -139,6 +141,7 @@ class Slot:
                     handler()
             self._end_what_is_over_time()
             self._end_what_is_over_memory()
+            self._emptied = [group for group in self._emptied if not group.remove()]
 
     # -- orders ------------------------------------------------------------------------------------------------
 
@@ -198,11 +201,11 @@ class Slot:
         self._lives[life.name] = life
         return life
 
-    def _jail(self, file_bytes: int, *, session: bool) -> Jail | none.Folder:
+    def _jail(self, file_bytes: int, *, session: bool) -> Jail | none.Folder | pod.Quarters:
         if not session and self._spare is not None and self._spare.file_bytes == file_bytes:
             jail, self._spare = self._spare, None
             return jail
-        if not self._host.isolated:
+        if not self._host.isolated and not self._host.pod:
             return none.Folder(file_bytes)
         if not self._host.root:
             uid, gid = os.geteuid(), os.getegid()
@@ -211,11 +214,13 @@ class Slot:
             uid = gid = FIRST_SESSION_UID + (self._index * 64 + self._sessions_opened) % SESSION_UIDS
         else:
             uid = gid = FIRST_UID + self._index
+        if self._host.pod:
+            return pod.Quarters(uid, file_bytes)
         return Jail(self._forker, uid=uid, gid=gid, userns=not self._host.root, file_bytes=file_bytes)
 
     def _prepare_spare(self) -> None:
         """Make the next run's jail while nobody waits for it."""
-        if self._spare is None:
+        if self._spare is None and not self._host.pod:  # there, one folder a user is all there is
             with contextlib.suppress(OSError):  # the run that needs one will say why it cannot be had
                 self._spare = self._jail(_SPARE_FILE_BYTES, session=False)
 
@@ -229,9 +234,10 @@ class Slot:
             cpu_seconds=limits["cpu_seconds"],
             file_bytes=limits["file_bytes"],
             # The jail's init is one of them. Without isolation the kernel would count all that this user runs.
-            processes=None if life.group or not self._host.isolated else limits["processes"] + 1,
+            processes=None if life.group or not (self._host.isolated or self._host.pod) else limits["processes"] + 1,
             data_bytes=None if life.group else 2 * limits["memory_bytes"] + _OVERHEAD_BYTES,
             isolated=self._host.isolated,
+            pod=self._host.pod,
         )
 
     def _start(self, life: Life, message: wire.Message, files: list[int]) -> None:
@@ -239,7 +245,7 @@ class Slot:
         jail = os.dup(life.jail.pidfd)
         if not message["warm"]:
             pid = start(self._forker, order, [jail, *files])
-            pidfd = os.pidfd_open(pid)
+            pidfd = linux.exit_event(pid)
             self._watch(pidfd, partial(self._on_child, life, pidfd))
             self._started(life, pid)
             return
@@ -286,8 +292,8 @@ class Slot:
         parent = self._lives.get(of)
         if parent is None or parent.line is None:
             raise SessionLost("the session ended before it could be forked")
-        if isinstance(parent.jail, none.Folder):
-            raise SandboxUnavailable("sessions can be forked in a jail only; this engine runs without isolation")
+        if not isinstance(parent.jail, (Jail, Branch)):
+            raise SandboxUnavailable("sessions can be forked in the tier "jail" only, whose namespaces keep the two apart")
         self._family(parent)
         branch.refuse_if_entangled(self._memory, parent.numbers[0])
         line, init, program = branch.ask_for_branch(parent.line)
@@ -303,6 +309,7 @@ class Slot:
             if self._host.groups is not None:
                 self._sessions_opened += 1
                 life.group = self._host.groups.group(f"session-{self._index}-{self._sessions_opened}")
+                life.group.enter(init)
                 life.group.enter(program)
             wire.send(line, {"go": True})
         except (SandboxError, OSError):
@@ -330,6 +337,7 @@ class Slot:
     def _milliseconds_to_deadline(self) -> float | None:
         now = time.monotonic()
         waits = [self._seconds_left(life, life.cell, now) for life in self._lives.values() if life.cell]
+        waits += [0.05 for _ in self._emptied]
         waits += [life.given_up_at - now for life in self._lives.values() if life.given_up_at < math.inf]
         waits += [LOOK_SECONDS for life in self._lives.values() if life.group is None and life.cell]
         return max(min(waits), 0.0) * 1000 if waits else None
@@ -466,7 +474,7 @@ class Slot:
             reason = life.why_ended or lost or ("memory_limit" if killed_for_memory else "its process ended")
             wire.send(self._engine, {"ended": life.name, "reason": reason})
             if life.group is not None:
-                life.group.remove()
+                self._emptied.append(life.group)
         os.close(work)
         if not life.session:
             self._prepare_spare()

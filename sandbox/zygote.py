@@ -35,7 +35,7 @@ _OUTER = linux.CLONE_NEWNET | linux.CLONE_NEWIPC | linux.CLONE_NEWUTS
 
 def launch(channel: socket.socket, settings: dict[str, Any]) -> int:
     """Make the outer jail, run the warden in it, and clean up behind it; the launcher's exit code."""
-    isolated = settings["isolation"] != "none"
+    isolated = settings["isolation"] == "jail"
     root = os.geteuid() == 0
     folder = cgroups.Folder(str(os.getpid())) if isolated and settings["cgroups"] else None
     proc = os.open("/proc", os.O_PATH | os.O_DIRECTORY)
@@ -48,7 +48,7 @@ def launch(channel: socket.socket, settings: dict[str, Any]) -> int:
             else:
                 namespaces.inside_user_namespace(proc, _OUTER | linux.CLONE_NEWPID)
             linux.set_hostname("sandbox")
-        host = Host(proc=proc, root=root, isolated=isolated, groups=folder)
+        host = Host(proc=proc, root=root, isolated=isolated, pod=settings["isolation"] == "pod", groups=folder)
         pid = namespaces.fork(lambda: _warden(channel, settings, host))
         channel.close()
         os.waitpid(pid, 0)
@@ -125,7 +125,7 @@ def _zygote(line: socket.socket, index: int, host: Host) -> NoReturn:
                     os._exit(0)
                 message, descriptors = received
                 pid = start(forker, message, descriptors)
-                pidfd = os.pidfd_open(pid)
+                pidfd = linux.exit_event(pid)
                 children[pidfd] = (pid, message["id"])
                 poll.register(pidfd, select.POLLIN)
                 wire.send(line, {"started": message["id"], "pid": pid})

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from sandbox.errors import SandboxUnavailable
-from sandbox.jail import cgroups, seccomp
+from sandbox.jail import cgroups, pod, seccomp
 from sandbox.types import Isolation
 
 
@@ -20,7 +20,7 @@ class Tier:
     notes: tuple[str, ...]
 
 
-def choose_tier(wanted: Literal["auto", "jail", "none"]) -> Tier:
+def choose_tier(wanted: Literal["auto", "jail", "pod", "none"]) -> Tier:
     """The tier to use.
 
     Raises:
@@ -28,6 +28,10 @@ def choose_tier(wanted: Literal["auto", "jail", "none"]) -> Tier:
     """
     if wanted == "none":
         return Tier("none", False, ("isolation is off",))
+    if wanted == "pod":
+        if missing := pod.why_unusable():
+            raise SandboxUnavailable(f"isolation pod: {missing}")
+        return Tier("pod", False, pod.notes())
     if not seccomp.available():
         raise SandboxUnavailable(f"isolation needs a seccomp filter, and there is none for {os.uname().machine} here")
     why = cgroups.why_unusable()

@@ -163,12 +163,20 @@ class Group:
         for controller in ("memory", "pids") if self._files is V1 else ("memory",):
             self._write(controller, "cgroup.procs", pid)
 
-    def remove(self) -> None:
+    def remove(self) -> bool:
+        """Remove the group; False while the kernel still sees one of its processes, which are dead: ask again."""
+        for parent in list(self._parents):
+            try:
+                os.rmdir(self._name, dir_fd=parent)
+            except OSError as error:
+                if error.errno == errno.EBUSY:
+                    return False
+                if error.errno != errno.ENOENT:
+                    raise
+            self._parents.discard(parent)
         for descriptor in (*self._open.values(), *self._folders.values()):
             os.close(descriptor)
-        for parent in self._parents:
-            with contextlib.suppress(OSError):  # still busy: goes with the engine's folder
-                os.rmdir(self._name, dir_fd=parent)
+        return True
 
     def _kills(self) -> int:
         for line in self._read("memory", self._files.memory_events).splitlines():

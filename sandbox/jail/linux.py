@@ -7,10 +7,13 @@ Numbers are from the kernel's own headers (include/uapi/linux); the system calls
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import errno
+import functools
 import os
 import struct
+import threading
 
 CLONE_NEWNS = 0x00020000
 CLONE_NEWUTS = 0x04000000
@@ -116,6 +119,8 @@ def load_seccomp(program: bytes) -> None:
 
 def open_beneath(directory: int, path: str, flags: int, mode: int = 0) -> int:
     """Open `path` below `directory`, following no symbolic link and leaving the folder by no other way."""
+    if not _has_openat2():
+        return _walk_beneath(directory, path, flags, mode)
     how = struct.pack("QQQ", flags | os.O_CLOEXEC, mode, _RESOLVE_BENEATH_NO_LINKS)
     while True:
         result = _libc.syscall(
@@ -124,6 +129,48 @@ def open_beneath(directory: int, path: str, flags: int, mode: int = 0) -> int:
         # EAGAIN: a rename elsewhere raced with the walk; the kernel asks to try again.
         if result >= 0 or ctypes.get_errno() != errno.EAGAIN:
             return _check(result, f"openat2 {path}")
+
+
+@functools.cache
+def _has_openat2() -> bool:
+    """gVisor knows no openat2. What is asked is wrong on purpose, so that nothing is opened."""
+    _libc.syscall(ctypes.c_long(_SYS_OPENAT2), ctypes.c_long(-1), b"", None, ctypes.c_long(0))
+    return ctypes.get_errno() != errno.ENOSYS
+
+
+def _walk_beneath(directory: int, path: str, flags: int, mode: int) -> int:
+    """The same, one component at a time: none is a link, none leads up, so none can leave the folder."""
+    *folders, name = (part for part in path.split("/") if part not in ("", "."))
+    if ".." in (*folders, name):
+        raise OSError(errno.EXDEV, f"{path} leaves its folder")
+    here = os.dup(directory)
+    try:
+        for folder in folders:
+            inner = os.open(folder, os.O_PATH | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=here)
+            os.close(here)
+            here = inner
+        return os.open(name, flags | os.O_NOFOLLOW | os.O_CLOEXEC, mode, dir_fd=here)
+    finally:
+        os.close(here)
+
+
+def exit_event(pid: int) -> int:
+    """A descriptor that becomes readable when a child of ours has ended; its status is still to be collected."""
+    try:
+        return os.pidfd_open(pid)
+    except OSError as error:
+        if error.errno != errno.ENOSYS:
+            raise
+    # gVisor. The thread holds no lock while it waits, so that this process can go on forking.
+    ended, ending = os.pipe2(os.O_CLOEXEC)
+
+    def wait() -> None:
+        with contextlib.suppress(ChildProcessError):
+            os.waitid(os.P_PID, pid, os.WEXITED | os.WNOWAIT)
+        os.close(ending)
+
+    threading.Thread(target=wait, daemon=True).start()
+    return ended
 
 
 def collapse_to_huge_pages(start: int, length: int) -> bool:

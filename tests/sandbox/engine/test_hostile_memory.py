@@ -34,7 +34,7 @@ ROWS: dict[str, tuple[str, dict[str, Any]]] = {
     "/dev/shm filled": (
         "n = 0\ntry:\n    while True:\n        open(f'/dev/shm/{n}', 'wb').write(b'x' * (4 << 20)); n += 1\n"
         "except OSError as error: print(error.errno, n)",
-        {"status": "ok", "stdout": "28 3\n"},
+        {"status": "ok", "stdout": "28 4\n"},
     ),
     "no recursion limit": (
         "import sys\nsys.setrecursionlimit(10 ** 9)\ndef f(): f()\nf()",

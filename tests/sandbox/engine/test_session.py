@@ -1,6 +1,6 @@
 """Sessions: state that lasts, forks that part, ends that are told."""
 
-# ruff: noqa: E501 - the rows are programs
+
 from __future__ import annotations
 
 import time
@@ -49,7 +49,8 @@ def test_a_traceback_shows_lines_of_the_cell_that_has_them(box: Any, session: st
 )
 def test_a_cell_that_ends_its_session_says_so(box: Any, code: str, status: str, exit_code: int | None) -> None:
     session = box.do("open")
-    result = box.cell(session, code, limits={"wall_seconds": 0.5, "memory_bytes": 100 << 20})
+    wall_seconds = 0.5 if status == "timeout" else 5.0
+    result = box.cell(session, code, limits={"wall_seconds": wall_seconds, "memory_bytes": 100 << 20})
     assert (result.status, result.exit_code, result.state_lost) == (status, exit_code, True)
     with pytest.raises(SessionLost, match=status):
         box.cell(session, "1")
