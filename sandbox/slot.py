@@ -293,7 +293,7 @@ class Slot:
         if parent is None or parent.line is None:
             raise SessionLost("the session ended before it could be forked")
         if not isinstance(parent.jail, (Jail, Branch)):
-            raise SandboxUnavailable("sessions can be forked in the tier "jail" only, whose namespaces keep the two apart")
+            raise SandboxUnavailable("sessions can be forked in the jail only: its namespaces keep the two apart")
         self._family(parent)
         branch.refuse_if_entangled(self._memory, parent.numbers[0])
         line, init, program = branch.ask_for_branch(parent.line)
