@@ -21,35 +21,41 @@ from pathlib import Path
 from dataset.grading.tree import Node
 
 SECONDS = 1.0  # for one question; an ordinary one takes under a millisecond
+START_SECONDS = 60.0  # for a process to start, on a machine with much else to do
 MEMORY_BYTES = 1 << 30
 _ROOT = Path(__file__).parents[2]
 
 
 class _Process:
-    """One child that answers one question at a time."""
+    """One child that answers one question at a time. It is started at once and waited for at the first question."""
 
     def __init__(self) -> None:
-        environment = {name: value for name, value in os.environ.items() if name != "PYTHONSTARTUP"}
-        environment["PYTHONPATH"] = os.pathsep.join(filter(None, [str(_ROOT), os.environ.get("PYTHONPATH", "")]))
+        paths = [str(_ROOT), os.environ.get("PYTHONPATH", "")]
+        self.ready = False
         self.child = subprocess.Popen(
+            # -P: a folder that happens to be the current one must not put its modules in the place of ours.
             [sys.executable, "-P", "-m", "dataset.grading.worker"],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
-            env=environment,
+            env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, paths))},
             start_new_session=True,  # Ctrl-C is the caller's; the child goes when its input closes
         )
-        if self.line(30) != b"ready\n":
-            self.kill()
+
+    def wait_until_ready(self) -> None:
+        if not self.ready and self.line(START_SECONDS) != b"ready\n":
             raise RuntimeError("the grader's process did not start: python -m dataset.grading.worker")
+        self.ready = True
 
     def line(self, seconds: float) -> bytes | None:
         """The next line, or None if the child has said nothing in `seconds` or is gone."""
         assert self.child.stdout is not None
         deadline = time.monotonic() + seconds
+        poll = select.poll()  # not select: a server's descriptors may have numbers beyond its 1,024
+        poll.register(self.child.stdout, select.POLLIN)
         found = b""
         while not found.endswith(b"\n"):
-            ready, _, _ = select.select([self.child.stdout], [], [], max(0.0, deadline - time.monotonic()))
+            ready = poll.poll(max(0.0, deadline - time.monotonic()) * 1000)
             piece = os.read(self.child.stdout.fileno(), 64) if ready else b""
             if not piece:
                 return None
@@ -57,6 +63,7 @@ class _Process:
         return found
 
     def ask(self, question: bytes, seconds: float) -> bytes | None:
+        """The answer, or None if there is none in time or the child has died."""
         assert self.child.stdin is not None
         try:
             self.child.stdin.write(len(question).to_bytes(4, "big") + question)
@@ -94,21 +101,34 @@ def _forget() -> None:
 os.register_at_fork(after_in_child=_forget)
 
 
+def _take() -> _Process:
+    """An idle process that is alive, or a new one."""
+    while True:
+        with _lock:
+            process = _idle.pop() if _idle else None
+        if process is None:
+            return _Process()
+        if process.child.poll() is None:
+            return process
+        process.kill()
+
+
 def agree(one: Node, other: Node, seconds: float = SECONDS) -> bool | None:
     """`numeric.agree` with a limit: None also where time or memory ran out."""
     question = pickle.dumps((one, other))
-    with _lock:
-        process = _idle.pop() if _idle else None
-    if process is None:
-        process = _Process()
-    keep = False
+    process = _take()
+    answer: bytes | None = None
     try:
+        process.wait_until_ready()
         answer = process.ask(question, seconds)
+    finally:
+        if answer is None:
+            process.kill()
+            process = _Process()  # so that it is ready when the next question comes
         with _lock:
-            keep = answer is not None and len(_idle) < MAX_IDLE
+            keep = len(_idle) < MAX_IDLE
             if keep:
                 _idle.append(process)
-    finally:
         if not keep:
             process.kill()
     return {b"True\n": True, b"False\n": False}.get(answer or b"")
