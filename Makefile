@@ -8,6 +8,9 @@ SHELL := /bin/bash
 
 PY := .venv/bin/python
 DEMO := runs/demo
+# Many small steps teach a small model to copy sooner than few large ones (docs/log.md).
+DEMO_RECIPE := --steps 4000 --batch-rows 1 --row-tokens 768 --repeat --learning-rate 4e-3 --warmup-steps 50 \
+    --schedule linear --weight-decay 0.01 --log-every 200 --checkpoint-every 500
 
 demo: $(DEMO)/report.html
 	@$(PY) -m evaluator table $(DEMO)/results
@@ -20,10 +23,10 @@ $(DEMO)/verified/manifest.json: $(DEMO)/problems/manifest.json
 	$(PY) -m dataset verify $(DEMO)/problems/candidates.jsonl --out $(@D)
 
 $(DEMO)/mix/manifest.json: $(DEMO)/verified/manifest.json
-	$(PY) -m dataset mix $(DEMO)/verified/kept.jsonl --out $(@D)
+	$(PY) -m dataset mix $(DEMO)/verified/kept.jsonl --config dataset/demo/mixture.toml --out $(@D)
 
 $(DEMO)/model/manifest.json: $(DEMO)/mix/manifest.json
-	$(PY) -m trainer --init demo --data $(DEMO)/mix --out $(@D)
+	$(PY) -m trainer --init demo --data $(DEMO)/mix --out $(@D) $(DEMO_RECIPE)
 
 $(DEMO)/results/manifest.json: $(DEMO)/model/manifest.json
 	$(PY) -m evaluator run --model $(DEMO)/model --benchmark demo --file $(DEMO)/problems/test.jsonl \
