@@ -41,7 +41,7 @@ def program_of_equation(equation: str, answer: str) -> str:
         InputError: it is not arithmetic.
     """
     tree = read_expression(re.sub(r"^\s*x\s*=", "", equation))
-    if answer.endswith("%"):
+    if answer.endswith("%") and _PLAIN.fullmatch(answer):
         return f"x = {ast.unparse(tree)}\nprint(f'{{x * 100:g}}%')"
     if "/" in answer:
         return f"from fractions import Fraction\n\nx = {ast.unparse(in_fractions(tree))}\nprint(x)"

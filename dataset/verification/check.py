@@ -83,8 +83,9 @@ def check(solution: Solution, sandbox: Runner, *, policy: Policy, profile: Profi
     In words: its extracted answer. A program of thought: run once, then its output's answer. Tool-integrated: every
     block re-run in one session, the recorded outputs compared with the real ones, then the answer of the whole.
     Policy "require": a differing output drops it. "replace": the real outputs, as `profile` shows them, take the place
-    of the recorded ones. With both, an output that is not recorded is filled in. "keep": the text stays as it is,
-    programs that fail today drop nothing, and agreement is only counted.
+    of the recorded ones. With both, an output that is not recorded is filled in, and the last output must then itself
+    be the answer. "keep": the text stays as it is, programs that fail today drop nothing, and agreement is only
+    counted.
 
     Raises:
         SandboxError: the sandbox failed (never `BadRequest`, which drops with the reason "not_runnable").
@@ -104,6 +105,10 @@ def check(solution: Solution, sandbox: Runner, *, policy: Policy, profile: Profi
         outcome = _rerun(solution, sandbox, policy, profile, limits)
     except BadRequest as error:
         return Outcome(solution, "not_runnable", {"error": _short(str(error))})
+    if outcome.reason is None and policy != "keep" and len(outcome.solution.turns) > len(solution.turns):
+        # Whoever wrote the answer did not see the outputs that were filled in: the last must itself be the answer.
+        last = max(index for index, turn in enumerate(outcome.solution.turns) if turn.kind == "output")
+        outcome = _judge(outcome, outcome.solution.turns[last - 1 : last + 1])
     return outcome if outcome.reason else _judge(outcome, outcome.solution.turns)
 
 

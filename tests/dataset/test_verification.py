@@ -49,6 +49,9 @@ CASES: list[tuple[Style, list[str], Policy, str | None]] = [
     ("tir", [RUN, "output: 6 \n", BOX], "require", None),
     ("tir", [RUN, BOX], "require", None),
     ("tir", [RUN], "require", None),
+    # Nobody saw this program's output before writing the answer.
+    ("tir", ["code:print(7)", BOX], "require", "wrong_answer"),
+    ("tir", ["code:print(7)", BOX], "replace", "wrong_answer"),
     ("tir", [RUN, "output:7", BOX], "require", "output_differs"),
     ("tir", [RUN, "output:7", BOX], "replace", None),
     ("tir", [RUN, "output:7", BOX], "keep", None),
