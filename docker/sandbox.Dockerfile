@@ -25,13 +25,14 @@ RUN export PIP_CERT=/etc/ssl/certs/ca-certificates.crt PIP_NO_CACHE_DIR=1 PIP_DI
     && find . -depth -type d \( -name tests -o -name test \) ! -path './sympy/testing/*' -exec rm -rf {} + \
     && rm -rf pip pip-* setuptools setuptools-* pkg_resources _distutils_hack distutils-precedence.pth \
     # Without the AVIF codec Pillow still reads and writes all else.
-    && rm -rf matplotlib/mpl-data/sample_data numpy/_core/include numpy/f2py PIL/_avif* pillow.libs/libavif* \
+    && rm -rf matplotlib/mpl-data/sample_data numpy/_core/include PIL/_avif* pillow.libs/libavif* \
     # The system has its own time zones.
     && rm -rf *.dist-info/RECORD *.dist-info/sboms tzdata/zoneinfo \
     # Chinese, Japanese and Korean in plots for 5 MB, where Noto takes 90. It and the settings lie in matplotlib's own
     # folder: a program sees Python's libraries and nothing else of the system.
     && cp /usr/share/fonts/truetype/wqy/wqy-microhei.ttc matplotlib/mpl-data/fonts/ttf/ \
-    && printf 'backend: Agg\nfont.family: DejaVu Sans, WenQuanYi Micro Hei\n' >>matplotlib/mpl-data/matplotlibrc \
+    && sed -i 's/^#font.family:.*/#font.family: DejaVu Sans, WenQuanYi Micro Hei/' matplotlib/mpl-data/matplotlibrc \
+    && grep -q WenQuanYi matplotlib/mpl-data/matplotlibrc \
     && find . -name '*.py[ix]' -delete && find . -name '*.pxd' -delete && find . -name '*.[ach]' -delete \
     # Not in *.libs: auditwheel has moved the sections of what lies there, and strip breaks such files.
     && find . -name '*.so' ! -path '*.libs/*' -exec strip --strip-unneeded {} + \

@@ -251,6 +251,9 @@ def remove(names: Iterable[str]) -> None:
 
 def _remove(container: Any) -> None:
     with contextlib.suppress(docker.errors.NotFound):
+        container.reload()
+        if container.status == "paused":  # a frozen process takes no signal, not even the last
+            container.unpause()
         container.remove(force=True, v=True)
     if path := container.labels.get("soroban.socket"):
         with contextlib.suppress(FileNotFoundError):

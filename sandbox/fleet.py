@@ -19,9 +19,10 @@ from sandbox.errors import InputError, SandboxUnavailable
 from sandbox.remote import Remote
 
 _PROBE_EVERY_SECONDS = 1.0
-# Three times in a row without an answer within so long: the server is lost. A refused connection counts at once.
-_PROBE_SECONDS = 2.0
-_LOST_AFTER = 3
+# Twice in a row without an answer within so long, which only a machine at its end takes: the server is lost.
+# A refused connection counts at once.
+_PROBE_SECONDS = 5.0
+_LOST_AFTER = 2
 _RESOLVE_EVERY_SECONDS = 5.0
 
 

@@ -23,7 +23,7 @@ ROWS = {
     "a filter on system calls": ("import ctypes; ctypes.CDLL(None).prctl(21, 0, 0, 0, 0)", "2"),
     "not root": ("import os; 0 in os.getresuid() + os.getresgid()", "False"),
     "no way to become root": (
-        "import os\ntry: os.setuid(0)\nexcept PermissionError as error: answer = 'refused'\nanswer",
+        "import os\ntry: os.setuid(0)\nexcept OSError: answer = 'refused'\nanswer",
         "'refused'",
     ),
     "no network": (
