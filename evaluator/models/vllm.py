@@ -10,9 +10,9 @@ type are recorded with the results.
 from __future__ import annotations
 
 import itertools
-import logging
 import os
 import sys
+import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -33,36 +33,25 @@ def open_vllm(name: str, *, context_tokens: int | None, dtype: str | None) -> Vl
     Raises:
         InputError: no tokenizer or chat template, or vLLM cannot load it.
     """
-    fresh = "torch" not in sys.modules
+    forkable = "torch" not in sys.modules
+    # One core is left to the sandbox and to this process, as vLLM itself does where it spawns. OpenMP reads this once.
+    os.environ.setdefault("OMP_NUM_THREADS", str(max(1, len(os.sched_getaffinity(0)) - 1)))
     import torch
 
     on_cpu = not torch.cuda.is_available()
-    if on_cpu:
-        os.environ.setdefault("VLLM_CPU_KVCACHE_SPACE", str(_CPU_CACHE_GIB))
-        os.environ.setdefault("VLLM_LOGGING_LEVEL", "ERROR")
-    if Path(name).is_dir():
-        os.environ.setdefault("HF_HUB_OFFLINE", "1")
-    import vllm
-    from vllm.engine.arg_utils import AsyncEngineArgs
-    from vllm.usage.usage_lib import UsageContext
+    _set_defaults(local=Path(name).is_dir(), on_cpu=on_cpu)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", FutureWarning)  # vLLM's own use of torch, nothing that a user could mend
+        import vllm
     from vllm.v1.engine.async_llm import AsyncLLM
 
-    logging.getLogger("vllm").setLevel(os.environ.get("VLLM_LOGGING_LEVEL", "WARNING"))
-    options: dict[str, Any] = {"model": name, "max_model_len": context_tokens, "enable_log_requests": False}
-    if on_cpu:
-        options |= {"dtype": dtype or "float32", "enforce_eager": True, "gpu_memory_utilization": 0.2}
-    elif dtype:
-        options["dtype"] = dtype
-    try:
-        config = AsyncEngineArgs(**options).create_engine_config(UsageContext.ENGINE_CONTEXT)
-    except (ValueError, OSError) as error:
-        raise InputError(f"vLLM cannot load the model {name}: {_first_line(error)}") from None
-    if on_cpu and fresh:
+    config = _engine_config(name, context_tokens=context_tokens, dtype=dtype, on_cpu=on_cpu)
+    if on_cpu and forkable:
         # The CPU platform asks for "spawn", which imports torch and vLLM again in each of two processes: 45 s to start
         # against 18 s, measured. Safe while torch has computed nothing here: a fork leaves OpenMP's threads behind.
         os.environ["VLLM_WORKER_MULTIPROC_METHOD"] = "fork"
     try:
-        engine = AsyncLLM.from_vllm_config(config, usage_context=UsageContext.ENGINE_CONTEXT, disable_log_stats=True)
+        engine = AsyncLLM.from_vllm_config(config, disable_log_stats=True)
     except (RuntimeError, ValueError, OSError) as error:
         raise InputError(
             f"vLLM cannot start with the model {name}: {_first_line(error)}; its own log says more"
@@ -81,6 +70,34 @@ def open_vllm(name: str, *, context_tokens: int | None, dtype: str | None) -> Vl
     }
     blocks = config.cache_config.num_gpu_blocks or 0
     return VllmModel(engine, chat, config.model_config.max_model_len, blocks * config.cache_config.block_size, about)
+
+
+def _set_defaults(*, local: bool, on_cpu: bool) -> None:
+    """What vLLM reads from the environment when it is imported; what the user has set stays."""
+    if on_cpu:
+        os.environ.setdefault("VLLM_CPU_KVCACHE_SPACE", str(_CPU_CACHE_GIB))
+        os.environ.setdefault("VLLM_LOGGING_LEVEL", "ERROR")
+    if local:
+        os.environ.setdefault("HF_HUB_OFFLINE", "1")
+
+
+def _engine_config(name: str, *, context_tokens: int | None, dtype: str | None, on_cpu: bool) -> Any:
+    from vllm.engine.arg_utils import AsyncEngineArgs
+
+    options: dict[str, Any] = {"model": name, "max_model_len": context_tokens, "enable_log_requests": False}
+    if on_cpu:
+        options |= {
+            "dtype": dtype or "float32",
+            "enforce_eager": True,
+            "use_tqdm_on_load": False,
+            "gpu_memory_utilization": 0.2,
+        }
+    elif dtype:
+        options["dtype"] = dtype
+    try:
+        return AsyncEngineArgs(**options).create_engine_config()
+    except (ValueError, OSError) as error:
+        raise InputError(f"vLLM cannot load the model {name}: {_first_line(error)}") from None
 
 
 class VllmModel:
