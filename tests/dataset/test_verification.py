@@ -14,7 +14,7 @@ from dataset.verification.workers import Settings, check_with_patience
 from sandbox import ExecResult, Limits, Sandbox
 from sandbox.errors import Overloaded, SandboxError, SandboxUnavailable, SessionLost, Unauthorized
 
-LIMITS = Limits(wall_seconds=1.5, cpu_seconds=1.5, memory_bytes=256 << 20)
+LIMITS = Limits(wall_seconds=20, cpu_seconds=1, memory_bytes=256 << 20)
 
 
 def solution(style: Style, *turns: str, answer: str | None = "6") -> Solution:
