@@ -51,11 +51,15 @@ class _Loop:
         future = self.submit(coroutine)
         try:
             return future.result()
+        except concurrent.futures.CancelledError:
+            raise RuntimeError("this sandbox was closed by another thread while it ran this") from None
         except BaseException:
             future.cancel()  # Ctrl-C in the caller's thread: kill the run, too
             raise
 
     def stop(self) -> None:
+        """End the thread; whoever waits for a result in another thread is told so."""
+        self.submit(_cancel_others()).result()
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join()
         self._loop.close()
@@ -182,6 +186,13 @@ class Session:
 
     def __exit__(self, *_: object) -> None:
         self.close()
+
+
+async def _cancel_others() -> None:
+    others = asyncio.all_tasks() - {asyncio.current_task()}
+    for task in others:
+        task.cancel()
+    await asyncio.gather(*others, return_exceptions=True)
 
 
 def _close(loop: _Loop, verbs: AsyncSandbox) -> None:

@@ -22,7 +22,7 @@ from collections.abc import AsyncIterable, AsyncIterator, Iterable, Mapping, Seq
 from types import TracebackType
 from typing import TYPE_CHECKING, Literal, Protocol, Self, TypedDict, Unpack
 
-from sandbox.errors import InputError, SessionLost
+from sandbox.errors import InputError, SandboxUnavailable, SessionLost
 from sandbox.types import ExecRequest, ExecResult, Limits, Mode
 
 if TYPE_CHECKING:
@@ -53,7 +53,7 @@ class EngineOptions(TypedDict, total=False):
 
     workers: int | None
     preload: tuple[str, ...]
-    isolation: Literal["auto", "jail", "none"]
+    isolation: Literal["auto", "jail", "pod", "none"]
     max_queue: int
     max_sessions: int
     session_ttl_seconds: float
@@ -278,12 +278,15 @@ class AsyncSession:
         return AsyncSession(self._sandbox, child, self._ttl_seconds, self._limits)
 
     async def close(self) -> None:
-        """End the session and drop its state. Closing twice, or one that is lost already, does nothing."""
+        """End the session and drop its state. Closing twice, or one that is lost already, does nothing.
+
+        A server that cannot be reached is not waited for: the session's `ttl_seconds` end it there.
+        """
         self._closed = True
         async with self._opening:
             session_id, self._id = self._id, None
         if session_id is not None and not self._sandbox._closed:
-            with contextlib.suppress(SessionLost):  # gone is what was asked for
+            with contextlib.suppress(SessionLost, SandboxUnavailable):
                 await self._sandbox._door.close_session(session_id)
 
     async def __aenter__(self) -> Self:

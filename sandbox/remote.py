@@ -126,7 +126,8 @@ class Remote:
         return str(answer["session_id"])
 
     async def close_session(self, session_id: str) -> None:
-        await self._ask("DELETE", f"/v1/sessions/{session_id}", None, _MARGIN_SECONDS)
+        # Once: where the server is away, its own clock ends the session.
+        await self._ask_once("DELETE", f"/v1/sessions/{session_id}", None, _MARGIN_SECONDS)
 
     async def run_in_bulk(self, request: ExecRequest) -> ExecResult:
         """As `run`; what many tasks ask here at one time travels in few HTTP requests."""
@@ -209,21 +210,19 @@ class Remote:
             raise _unreachable(self._url, error) from error
 
     async def _ask(self, method: str, path: str, body: bytes | None, seconds: float) -> Any:
-        async def once() -> Any:
-            assert self._http is not None, "start() comes first"
-            try:
-                response = await self._http.request(
-                    method, path, content=body, timeout=httpx.Timeout(seconds, connect=5.0)
-                )
-                if response.status_code == 204:
-                    return None
-                if response.status_code in (200, 201):
-                    return json.loads(response.content)
-            except (httpx.TransportError, ValueError) as error:
-                raise _unreachable(self._url, error) from error
-            raise _error(self._url, response)
+        return await self._patiently(lambda: self._ask_once(method, path, body, seconds))
 
-        return await self._patiently(once)
+    async def _ask_once(self, method: str, path: str, body: bytes | None, seconds: float) -> Any:
+        assert self._http is not None, "start() comes first"
+        try:
+            response = await self._http.request(method, path, content=body, timeout=httpx.Timeout(seconds, connect=5.0))
+            if response.status_code == 204:
+                return None
+            if response.status_code in (200, 201):
+                return json.loads(response.content)
+        except (httpx.TransportError, ValueError) as error:
+            raise _unreachable(self._url, error) from error
+        raise _error(self._url, response)
 
     async def _patiently(self, once: Callable[[], Awaitable[T]]) -> T:
         """`once()`, repeated while it fails in a way that asking again may mend."""
@@ -233,7 +232,7 @@ class Remote:
             try:
                 return await once()
             except SandboxError as error:
-                if not error.retryable:
+                if not error.retryable or self._http is None or self._http.is_closed:
                     raise
                 wait = pause * random.uniform(0.5, 1.5)  # so that clients refused together do not come back together
                 if isinstance(error, Overloaded):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import concurrent.futures
 import os
 import threading
 import time
@@ -11,7 +12,17 @@ from dataclasses import replace
 
 import pytest
 
-from sandbox import AsyncSandbox, BadRequest, ExecRequest, ExecResult, InputError, Limits, Sandbox, SessionLost
+from sandbox import (
+    AsyncSandbox,
+    BadRequest,
+    ExecRequest,
+    ExecResult,
+    InputError,
+    Limits,
+    Sandbox,
+    SandboxUnavailable,
+    SessionLost,
+)
 from sandbox.client import AHEAD
 
 
@@ -91,14 +102,6 @@ def test_many_results_come_in_order_though_the_first_is_slow(sandbox: Sandbox) -
     requests += [ExecRequest(code=f"print({i})") if i % 2 else f"print({i})" for i in range(60)]
     results = list(sandbox.run_many(requests))
     assert [result.stdout for result in results] == ["slow\n", *(f"{i}\n" for i in range(60))]
-
-
-def test_a_program_that_hangs_keeps_the_other_slots_working(sandbox: Sandbox) -> None:
-    hang = ExecRequest(code="while True: pass", limits=Limits(wall_seconds=2.0))
-    began = time.monotonic()
-    results = list(sandbox.run_many([hang, *["1"] * 40]))
-    assert [result.status for result in results] == ["timeout"] + ["ok"] * 40
-    assert time.monotonic() - began < 4.0, "the others waited for the one that hangs"
 
 
 def test_an_endless_source_is_read_a_bounded_way_ahead_and_stopping_ends_it(sandbox: Sandbox) -> None:
@@ -223,6 +226,31 @@ def test_a_closed_sandbox_says_so() -> None:
     sandbox.close()
     with pytest.raises(RuntimeError, match="closed"):
         sandbox.run("1")
+
+
+def test_closing_while_another_thread_waits_tells_it(server_url: str) -> None:
+    for sandbox in (Sandbox(server_url), Sandbox(workers=1)):
+        with concurrent.futures.ThreadPoolExecutor() as pool:
+            running = [pool.submit(sandbox.run, "while True: pass", limits=Limits(wall_seconds=60)) for _ in range(3)]
+            time.sleep(0.5)
+            sandbox.close()
+            for each in running:
+                with pytest.raises((RuntimeError, SandboxUnavailable)):
+                    each.result(timeout=10)
+
+
+def test_a_session_whose_server_has_gone_closes_without_waiting_for_it() -> None:
+    sandbox = AsyncSandbox("http://127.0.0.1:9")
+
+    async def test() -> None:
+        async with sandbox:
+            lost = sandbox.session()
+            lost._id = "of a server that is gone"
+            began = time.monotonic()
+            await lost.close()
+            assert time.monotonic() - began < 2
+
+    asyncio.run(test())
 
 
 def test_a_sandbox_made_before_a_fork_says_so_instead_of_hanging(remote: Sandbox) -> None:

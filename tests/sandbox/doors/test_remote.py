@@ -22,12 +22,13 @@ from sandbox import (
     SessionLost,
     Unauthorized,
 )
+from sandbox.embedded import Embedded
 from sandbox.serving import _listen
 
 
 def run(test: Awaitable[None]) -> None:
     async def bounded() -> None:
-        await asyncio.wait_for(test, 20)
+        await asyncio.wait_for(test, 60)
 
     asyncio.run(bounded())
 
@@ -253,6 +254,21 @@ def test_one_slow_program_of_a_batch_does_not_stop_the_batches_after_it(fake: An
                 await asyncio.sleep(0.01)
             engine.release.set()
             assert [(await task).stdout for task in tasks] == programs
+
+    run(test())
+
+
+def test_a_program_that_hangs_holds_up_no_other_in_this_process_either(fake_engine: Any) -> None:
+    async def test() -> None:
+        engine = fake_engine()
+        door = Embedded(engine)
+        await door.start()
+        programs = ["block", *(f"p{index}" for index in range(100))]
+        tasks = [asyncio.create_task(door.run_in_bulk(ExecRequest(code=code))) for code in programs]
+        await asyncio.wait(tasks[1:])
+        assert not tasks[0].done()
+        engine.release.set()
+        assert [(await task).stdout for task in tasks] == programs
 
     run(test())
 

@@ -18,7 +18,7 @@ interface = schemathesis.openapi.from_dict(build_app(Embedded(Engine())).openapi
 
 @interface.parametrize()
 @settings(
-    max_examples=15,
+    max_examples=8,
     deadline=None,
     derandomize=True,
     database=None,

@@ -19,7 +19,7 @@ JSON = {"content-type": "application/json"}
 
 def run(test: Awaitable[None]) -> None:
     async def bounded() -> None:
-        await asyncio.wait_for(test, 20)
+        await asyncio.wait_for(test, 60)
 
     asyncio.run(bounded())
 
