@@ -101,7 +101,7 @@ def _parser() -> argparse.ArgumentParser:
     isolation = argparse.ArgumentParser(add_help=False)
     isolation.add_argument(
         "--isolation",
-        choices=("auto", "jail", "none"),
+        choices=("auto", "jail", "pod", "none"),
         default=default.isolation,
         help="auto: the best this machine offers, and refuse if it offers none. none: no boundary, for trusted code",
     )
