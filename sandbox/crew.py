@@ -259,27 +259,32 @@ class Crew:
         return channel
 
     async def _new_mother(self) -> None:
-        ours, theirs = wire.pair()
-        with theirs:
-            self._warden.send({"op": "mother"}, [theirs.fileno()])
+        ours = self._order(self._warden, {"op": "mother"})
         self._mother = await self._greet(ours, "mother", self._mother_died)
 
     def _new_slot(self, index: int) -> Station:
         """A slot that says itself when it is ready; it takes its place among the stations then."""
         station = Station(self, index)
-        ours, theirs = wire.pair()
-        with theirs:
-            self._warden.send({"op": "slot", "index": index}, [theirs.fileno()])
-        station.connect(ours)
+        station.connect(self._order(self._warden, {"op": "slot", "index": index}))
         if index < len(self.stations):
             self.stations[index] = station
         return station
 
     def _new_zygote(self, station: Station) -> None:
-        ours, theirs = wire.pair()
-        with ours, theirs:
-            self._mother.send({"op": "zygote", "index": station.index}, [theirs.fileno()])
+        with self._order(self._mother, {"op": "zygote", "index": station.index}) as ours:
             station.adopt_zygote(ours)
+
+    @staticmethod
+    def _order(parent: Channel, message: wire.Message) -> socket.socket:
+        """Our end of the socket that the process ordered from `parent` will serve."""
+        ours, theirs = wire.pair()
+        with theirs:
+            try:
+                parent.send(message, [theirs.fileno()])
+            except SandboxUnavailable:
+                ours.close()
+                raise
+        return ours
 
     # -- deaths ------------------------------------------------------------------------------------------------
 

@@ -245,7 +245,7 @@ class Engine:
         self._make_room()
         name = secrets.token_urlsafe(12)
         station = min(crew.stations, key=lambda each: sum(s.station is each for s in self._sessions.values()))
-        await station.open(name, {"op": "open", "id": name, "limits": asdict(limits), "warm": True})
+        await station.open(name, {"op": "open", "id": name, "limits": asdict(limits), "warm": station.zygote})
         self._sessions[name] = Session(name, station, limits, ttl_seconds or self._ttl)
         return name
 

@@ -454,6 +454,9 @@ class Slot:
         """Take a life out of the world and tell the engine. `status` is None if nobody could see how it ended."""
         del self._lives[life.name]
         work = os.dup(life.jail.work)
+        # No program can kill its init: somebody else did, and the program died with it.
+        if not lost and isinstance(life.jail, Jail) and not (life.cell and life.cell.why) and not life.why_ended:
+            lost = "its jail was ended from outside" if status == signal.SIGKILL and life.jail.dead() else None
         self._release(life)
         if life.line is not None:
             with contextlib.suppress(KeyError):
@@ -465,7 +468,7 @@ class Slot:
         if life.cell is not None:
             if killed_for_memory:
                 life.cell.why = "memory_limit"
-            if lost:
+            if lost and not killed_for_memory:
                 wire.send(self._engine, {"failed": life.cell.name, "reason": lost})
             else:
                 cpu -= life.cell.cpu_before

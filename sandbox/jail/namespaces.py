@@ -11,6 +11,7 @@ from __future__ import annotations
 import contextlib
 import os
 import resource
+import select
 import signal
 import socket
 import traceback
@@ -118,6 +119,10 @@ class Jail:
         """Order the death of everything inside."""
         with contextlib.suppress(ProcessLookupError):
             signal.pidfd_send_signal(self.pidfd, signal.SIGKILL)
+
+    def dead(self) -> bool:
+        """Whether the init has ended already, and with it all that was inside."""
+        return bool(select.select([self.pidfd], [], [], 0)[0])
 
     def end(self) -> None:
         """Return when every process inside is gone, and with them the mounts."""

@@ -1,6 +1,5 @@
 """Programs that do not end, or do not want to: each is over within its limit, with what it printed before."""
 
-
 from __future__ import annotations
 
 from collections.abc import Callable

@@ -1,6 +1,5 @@
 """Sessions: state that lasts, forks that part, ends that are told."""
 
-
 from __future__ import annotations
 
 import time
