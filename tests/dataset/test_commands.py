@@ -164,7 +164,7 @@ def mostly_words(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
-KILLS = [("verify", signal.SIGKILL, -9), ("mix", signal.SIGKILL, -9), ("mix", signal.SIGINT, 130)]
+KILLS = [("verify", signal.SIGKILL, -9), ("mix", signal.SIGINT, 130)]
 
 
 @pytest.mark.parametrize(("command", "how", "code"), KILLS)
