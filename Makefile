@@ -9,7 +9,7 @@ SHELL := /bin/bash
 PY := .venv/bin/python
 DEMO := runs/demo
 # Many small steps teach a small model to copy sooner than few large ones (docs/log.md).
-DEMO_RECIPE := --steps 4000 --batch-rows 1 --row-tokens 768 --repeat --learning-rate 4e-3 --warmup-steps 50 \
+DEMO_RECIPE := --steps 4500 --batch-rows 1 --row-tokens 768 --repeat --learning-rate 4e-3 --warmup-steps 50 \
     --schedule linear --weight-decay 0.01 --log-every 200 --checkpoint-every 500
 
 demo: $(DEMO)/report.html
@@ -20,7 +20,7 @@ $(DEMO)/problems/manifest.json: | setup
 	$(PY) -m dataset build demo --out $(@D)
 
 $(DEMO)/verified/manifest.json: $(DEMO)/problems/manifest.json
-	$(PY) -m dataset verify $(DEMO)/problems/candidates.jsonl --out $(@D)
+	$(PY) -m dataset verify $(DEMO)/problems/candidates.jsonl --wall-seconds 2 --out $(@D)
 
 $(DEMO)/mix/manifest.json: $(DEMO)/verified/manifest.json
 	$(PY) -m dataset mix $(DEMO)/verified/kept.jsonl --config dataset/demo/mixture.toml --out $(@D)
@@ -44,7 +44,7 @@ check: setup
 	$(PY) -m mypy
 
 test: check
-	$(PY) -m pytest
+	$(PY) -m pytest -n 2 --dist loadfile
 
 clean:
 	rm -rf $(DEMO)

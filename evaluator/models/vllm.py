@@ -9,6 +9,7 @@ type are recorded with the results.
 
 from __future__ import annotations
 
+import gc
 import itertools
 import os
 import sys
@@ -162,6 +163,7 @@ class VllmModel:
         if self._engine is not None:
             self._engine.shutdown()
             self._engine = None
+            gc.collect()  # it is in a cycle; at the exit of the interpreter its __del__ finds no modules and raises
 
 
 def _first_line(error: BaseException) -> str:
