@@ -454,15 +454,16 @@ class Slot:
         """Take a life out of the world and tell the engine. `status` is None if nobody could see how it ended."""
         del self._lives[life.name]
         work = os.dup(life.jail.work)
+        killed_for_memory = life.group is not None and life.group.memory_killed()
+        ours = killed_for_memory or lost or life.why_ended or (life.cell and life.cell.why)
         # No program can kill its init: somebody else did, and the program died with it.
-        if not lost and isinstance(life.jail, Jail) and not (life.cell and life.cell.why) and not life.why_ended:
-            lost = "its jail was ended from outside" if status == signal.SIGKILL and life.jail.dead() else None
+        if status == signal.SIGKILL and not ours and isinstance(life.jail, Jail) and life.jail.dies():
+            lost = "its jail was ended from outside"
         self._release(life)
         if life.line is not None:
             with contextlib.suppress(KeyError):
                 self._unwatch(life.line.fileno())
             life.line.close()
-        killed_for_memory = life.group is not None and life.group.memory_killed()
         inherited = self._zygote_inherited if life.warm else self._memory.inherited
         peak = life.group.memory_peak() if life.group is not None else max(life.peak, rss - inherited, 0)
         if life.cell is not None:

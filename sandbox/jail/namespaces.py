@@ -120,9 +120,12 @@ class Jail:
         with contextlib.suppress(ProcessLookupError):
             signal.pidfd_send_signal(self.pidfd, signal.SIGKILL)
 
-    def dead(self) -> bool:
-        """Whether the init has ended already, and with it all that was inside."""
-        return bool(select.select([self.pidfd], [], [], 0)[0])
+    def dies(self) -> bool:
+        """Whether the init ends now, and with it all that was inside.
+
+        A killed init ends after its last process, whose end is what we hear of first: it is given 0.1 seconds.
+        """
+        return bool(select.select([self.pidfd], [], [], 0.1)[0])
 
     def end(self) -> None:
         """Return when every process inside is gone, and with them the mounts."""

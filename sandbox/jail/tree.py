@@ -21,6 +21,8 @@ DEVICES = ("null", "zero", "full", "random", "urandom")
 # What the loader, libc and the time zone functions read.
 SYSTEM = ("/lib", "/lib64", "/usr/lib", "/usr/lib64", "/usr/local/lib", "/etc/ld.so.cache", "/etc/localtime",
           "/usr/share/zoneinfo")  # fmt: skip
+# Where a Python that lives under /tmp or /dev/shm stands instead: there every run has a folder of its own.
+_STAND_IN = "/runtime"
 _STAGE = "/sys"  # any folder that exists everywhere and holds nothing we bind
 
 
@@ -54,6 +56,19 @@ def _links_towards(path: str) -> set[str]:
     return links
 
 
+def place_of(path: str) -> str:
+    """Where `path` of the host stands in the tree."""
+    return _STAND_IN + path if path.startswith(("/tmp/", "/dev/shm/")) else path
+
+
+def _follow_the_move() -> None:
+    """Let this interpreter, and what it forks, import from where its files stand now."""
+    for name in ("prefix", "exec_prefix", "base_prefix", "base_exec_prefix", "executable", "_base_executable"):
+        setattr(sys, name, place_of(getattr(sys, name)))
+    sys.path[:] = [place_of(path) for path in sys.path]
+    sys.path_importer_cache.clear()
+
+
 def assemble() -> None:
     """Make the tree the root of this process's mount namespace, which must be its own already."""
     linux.mount("none", "/", None, linux.MS_REC | linux.MS_PRIVATE)
@@ -63,10 +78,10 @@ def assemble() -> None:
     devices = {name: os.open(f"/dev/{name}", os.O_PATH) for name in DEVICES}
     linux.mount("root", _STAGE, "tmpfs", linux.MS_NOSUID | linux.MS_NODEV, "size=1m,mode=755")
     for path in paths:
-        place = _STAGE + path
+        place = _STAGE + place_of(path)
         os.makedirs(os.path.dirname(place), exist_ok=True)
         if path not in sources:
-            os.symlink(os.readlink(path), place)
+            os.symlink(place_of(os.readlink(path)), place)
         else:
             _bind(sources[path], place, linux.ATTR_RDONLY | linux.ATTR_NOSUID | linux.ATTR_NODEV)
     os.makedirs(_STAGE + "/dev", exist_ok=True)
@@ -78,6 +93,7 @@ def assemble() -> None:
     linux.mount_set(_STAGE, linux.ATTR_RDONLY | linux.ATTR_NOSUID)
     os.chdir(_STAGE)
     linux.pivot_root_here()
+    _follow_the_move()
 
 
 def _bind(source: int, place: str, attributes: int) -> None:
