@@ -76,6 +76,7 @@ class Life:
     pid: int = 0
     cell: Cell | None = None
     why_ended: str | None = None
+    killed: bool = False  # by us
     warm: bool = False
     numbers: list[int] = field(default_factory=list)  # its process and its init, as /proc numbers them
     parent: Life | None = None  # of a forked session
@@ -394,6 +395,7 @@ class Slot:
 
     def _kill(self, life: Life) -> None:
         """Order the end of a life. Its branches live on, below its init, until they end themselves."""
+        life.killed = True
         if not life.branches:
             life.jail.kill()
             return
@@ -455,7 +457,7 @@ class Slot:
         del self._lives[life.name]
         work = os.dup(life.jail.work)
         killed_for_memory = life.group is not None and life.group.memory_killed()
-        ours = killed_for_memory or lost or life.why_ended or (life.cell and life.cell.why)
+        ours = killed_for_memory or lost or life.killed or life.why_ended or (life.cell and life.cell.why)
         # No program can kill its init: somebody else did, and the program died with it.
         if status == signal.SIGKILL and not ours and isinstance(life.jail, Jail) and life.jail.dies():
             lost = "its jail was ended from outside"

@@ -9,7 +9,6 @@ type are recorded with the results.
 
 from __future__ import annotations
 
-import gc
 import itertools
 import os
 import sys
@@ -163,7 +162,6 @@ class VllmModel:
         if self._engine is not None:
             self._engine.shutdown()
             self._engine = None
-            gc.collect()  # it is in a cycle; at the exit of the interpreter its __del__ finds no modules and raises
 
 
 def _first_line(error: BaseException) -> str:
