@@ -146,6 +146,20 @@ def read_manifest(folder: Path) -> Manifest | None:
         raise InputError(f"{path}: not a manifest of ours ({error}); remove the folder to begin again") from None
 
 
+def finished(folder: Path, config: Mapping[str, Any], inputs: Mapping[str, str]) -> Manifest | None:
+    """The manifest of a run with this config over these inputs, or None while there is none.
+
+    Raises:
+        InputError: the folder holds a finished run over other inputs or settings.
+    """
+    done = read_manifest(folder)
+    if done is not None and (dict(done.config) != json.loads(json.dumps(config)) or dict(done.inputs) != dict(inputs)):
+        raise InputError(
+            f"{folder}: holds a finished run over other inputs or settings; remove it or choose another --out"
+        )
+    return done
+
+
 def versions(*packages: str) -> dict[str, str]:
     """Versions of Python and of `packages` that are installed, for a manifest."""
     found = {"python": platform.python_version()}

@@ -19,7 +19,7 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from dataset.files import Manifest, read_manifest, read_raw_lines, sha256, versions, write_line, written_whole
+from dataset.files import Manifest, finished, read_raw_lines, sha256, versions, write_line, written_whole
 from dataset.mixture.card import Statistics, write_card
 from dataset.mixture.fingerprints import MixSettings, open_fingerprinter
 from dataset.mixture.select import Choice, Columns, choose
@@ -55,12 +55,7 @@ def mix(inputs: Sequence[Path], out: Path, *, settings: MixSettings, workers: in
         "seed": settings.seed,
         "benchmarks": [str(path) for path in settings.benchmarks],
     }
-    done = read_manifest(out)
-    if done is not None:
-        if dict(done.config) != json.loads(json.dumps(config)) or dict(done.inputs) != hashes:
-            raise InputError(
-                f"{out}: holds a finished run over other inputs or settings; remove it or choose another --out"
-            )
+    if (done := finished(out, config, hashes)) is not None:
         return done
     total = sum(1 for path in inputs for _ in read_raw_lines(path))
     with claimed(out, {**config, "hashes": hashes}) as work:

@@ -6,7 +6,6 @@ order. Nothing is held in memory but the chunks in flight; a run that was killed
 
 from __future__ import annotations
 
-import json
 import shutil
 import sys
 import time
@@ -17,12 +16,11 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from dataset.files import Manifest, read_manifest, read_raw_lines, sha256
+from dataset.files import Manifest, finished, read_raw_lines, sha256
 from dataset.processes import claimed, cut, missing, run_chunks
 from dataset.sources import find_source, source_of
 from dataset.verification.join import join
 from dataset.verification.workers import Settings, open_verifier
-from sandbox.errors import InputError
 
 
 def verify(
@@ -49,12 +47,7 @@ def verify(
     todo = [(path, named or source_of(path)) for path in inputs]
     hashes = {str(path): sha256(path) for path in inputs}
     config = {**settings.config(), "inputs": [[str(path), name] for path, name in todo], "limit": limit}
-    done = read_manifest(out)
-    if done is not None:
-        if dict(done.config) != json.loads(json.dumps(config)) or dict(done.inputs) != hashes:
-            raise InputError(
-                f"{out}: holds a finished run over other inputs or settings; remove it or choose another --out"
-            )
+    if (done := finished(out, config, hashes)) is not None:
         return done
     total = sum(1 for path in inputs for _ in read_raw_lines(path))
     total = total if limit is None else min(limit, total)
