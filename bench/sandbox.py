@@ -5,7 +5,8 @@
 Starts the server as shipped and drives it over HTTP at concurrency 8 with the programs of each file (the python blocks
 of "solution"), those that end within one second. One JSON line a workload. Measured in the same run, on the same
 programs: `cold`, an unisolated `python -c` a program, as many at a time as there are slots; `limit`, the programs
-exec'd in one warm unisolated process a slot, which no sandbox can exceed. Ratios are to these.
+exec'd in one warm unisolated process a slot, which no sandbox can exceed. Ratios are to these, within each of
+`--rounds` rounds.
 """
 
 from __future__ import annotations
@@ -41,33 +42,38 @@ def main() -> int:
     parser.add_argument("programs", nargs="+", type=Path, metavar="PROGRAMS", help="JSON Lines with a solution each")
     parser.add_argument("--limit", type=int, default=400, help="programs of each file (0: all)")
     parser.add_argument("--cold", type=int, default=60, help="programs for the cold interpreter, which is slow")
+    parser.add_argument("--rounds", type=int, default=3, help="how often all is measured; medians are printed")
     parser.add_argument("--workers", type=int, default=len(os.sched_getaffinity(0)), help="slots")
     arguments = parser.parse_args()
     with serving(arguments.workers) as (pid, url):
         report(workload="idle", workers=arguments.workers, pss_mib=round(pss_mib(pid), 1))
         asyncio.run(latencies(url))
         for path in arguments.programs:
-            measure(path, url, arguments.limit, arguments.cold, arguments.workers)
+            measure(path, url, arguments.limit, arguments.cold, arguments.workers, arguments.rounds)
     return 0
 
 
-def measure(path: Path, url: str, limit: int, cold_count: int, workers: int) -> None:
-    """Print the workloads of one file."""
+def measure(path: Path, url: str, limit: int, cold_count: int, workers: int, rounds: int) -> None:
+    """Print the workloads of one file: medians over rounds, each of which takes all of them, one after the other."""
     programs = asyncio.run(within_a_second(url, read_programs(path, limit)))
-    cold = run_cold(programs[:cold_count], workers)
-    most = run_limit(programs, workers)
-    report(workload="cold", file=path.name, **cold)
-    report(workload="limit", file=path.name, times_cold=round(most["per_second"] / cold["per_second"], 2), **most)
-
-    def ratios(measured: dict[str, Any]) -> dict[str, Any]:
-        rate = measured["per_second"]
-        ratio = {"of_limit": round(rate / most["per_second"], 3), "times_cold": round(rate / cold["per_second"], 2)}
-        return measured | ratio
-
-    report(workload="http single", file=path.name, **ratios(asyncio.run(run_single(AsyncSandbox(url), programs))))
-    report(workload="http batch", file=path.name, **ratios(asyncio.run(run_batch(AsyncSandbox(url), programs))))
-    embedded = asyncio.run(run_single(AsyncSandbox(workers=workers), programs))
-    report(workload="embedded", file=path.name, **ratios(embedded))
+    workloads: dict[str, Callable[[], dict[str, Any]]] = {
+        "cold": lambda: run_cold(programs[:cold_count], workers),
+        "limit": lambda: run_limit(programs, workers),
+        "http single": lambda: asyncio.run(run_single(AsyncSandbox(url), programs)),
+        "http batch": lambda: asyncio.run(run_batch(AsyncSandbox(url), programs)),
+        "embedded": lambda: asyncio.run(run_single(AsyncSandbox(workers=workers), programs)),
+    }
+    taken = [{name: work() for name, work in workloads.items()} for _ in range(rounds)]
+    for name in workloads:
+        rates = sorted(round_[name]["per_second"] for round_ in taken)
+        to_limit = [round_[name]["per_second"] / round_["limit"]["per_second"] for round_ in taken]
+        to_cold = [round_[name]["per_second"] / round_["cold"]["per_second"] for round_ in taken]
+        middle = sorted(taken, key=lambda round_: float(round_[name]["per_second"]))[rounds // 2][name]
+        ratios = {
+            "of_limit": round(statistics.median(to_limit), 3),
+            "times_cold": round(statistics.median(to_cold), 2),
+        }
+        report(workload=name, file=path.name, rounds=rounds, slowest=rates[0], fastest=rates[-1], **ratios, **middle)
 
 
 def read_programs(path: Path, limit: int) -> list[str]:

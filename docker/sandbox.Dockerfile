@@ -26,8 +26,10 @@ RUN export PIP_CERT=/etc/ssl/certs/ca-certificates.crt PIP_NO_CACHE_DIR=1 PIP_DI
     && rm -rf pip pip-* setuptools setuptools-* pkg_resources _distutils_hack distutils-precedence.pth \
     # Without the AVIF codec Pillow still reads and writes all else.
     && rm -rf matplotlib/mpl-data/sample_data numpy/_core/include PIL/_avif* pillow.libs/libavif* \
-    # The system has its own time zones.
-    && rm -rf *.dist-info/RECORD *.dist-info/sboms tzdata/zoneinfo \
+    # The system has its own time zones, and scipy brings two of numpy's libraries a second time.
+    && rm -rf *.dist-info/RECORD *.dist-info/sboms tzdata/zoneinfo pytz/zoneinfo \
+    && ln -s /usr/share/zoneinfo pytz/zoneinfo \
+    && (cd scipy.libs && for file in *; do if cmp -s "$file" "../numpy.libs/$file"; then ln -sf "../numpy.libs/$file" .; fi; done) \
     # Chinese, Japanese and Korean in plots for 5 MB, where Noto takes 90. It and the settings lie in matplotlib's own
     # folder: a program sees Python's libraries and nothing else of the system.
     && cp /usr/share/fonts/truetype/wqy/wqy-microhei.ttc matplotlib/mpl-data/fonts/ttf/ \
@@ -64,5 +66,8 @@ EXPOSE 8000
 STOPSIGNAL SIGTERM
 HEALTHCHECK --interval=10s --timeout=3s --start-period=30s --retries=3 \
     CMD ["python", "-m", "sandbox.alive"]
-ENTRYPOINT ["python", "-m", "sandbox", "serve"]
+# By way of env: what the engine or a cluster puts into the environment, secrets too, never reaches the service, whose
+# environment every program can read under gVisor.
+ENTRYPOINT ["/usr/bin/env", "-i", "PATH=/opt/soroban/bin:/usr/bin:/bin", "LANG=C.UTF-8", "PYTHONUNBUFFERED=1", \
+    "PYTHONDONTWRITEBYTECODE=1", "HOME=/tmp", "TMPDIR=/tmp", "python", "-m", "sandbox.init"]
 CMD ["--host", "0.0.0.0", "--port", "8000", "--token-file", "/run/soroban/token"]

@@ -132,7 +132,7 @@ def furnish(branch: Branch, parent: namespaces.Jail | Branch, number: int, proc:
         with theirs:
             pid = namespaces.fork(lambda: _furnish_from_inside(theirs, branch, parent, number, proc))
         answer = wire.receive(ours)
-        os.waitpid(pid, 0)
+        linux.wait_for_end_of(pid)
     if answer is None or "failed" in answer[0]:
         raise SandboxUnavailable(f"the files could not be copied: {answer and answer[0]['failed']}")
     branch.box, branch.work = answer[1]

@@ -31,6 +31,9 @@ if TYPE_CHECKING:
 # Results that `run_many` may hold back behind a slow one. Two slots answer about 250 programs a second, so a program
 # that spends its ten seconds at the head holds up about 1,250 others: with fewer places the slots would stand idle.
 AHEAD = 2048
+# Requests that are read in one turn of the event loop, and so travel together: one HTTP request each cost the client
+# more than the programs cost the server.
+_AT_A_TIME = 64
 DEFAULT_LIMITS = Limits()
 Programs = Iterable[ExecRequest | str] | AsyncIterable[ExecRequest | str]
 
@@ -304,6 +307,7 @@ async def _each(requests: Programs) -> AsyncIterator[ExecRequest | str]:
         async for request in requests:
             yield request
         return
-    for request in requests:
+    for count, request in enumerate(requests, 1):
         yield request
-        await asyncio.sleep(0)  # let the runs begin: a long list would otherwise be read to the end first
+        if count % _AT_A_TIME == 0:
+            await asyncio.sleep(0)  # let the runs begin: a long list would otherwise be read to the end first

@@ -3,18 +3,23 @@
 from __future__ import annotations
 
 import os
+import signal
 import sys
+import threading
 from collections.abc import Callable
 
 from sandbox.errors import InputError, SandboxError
 
 
 def run_command(main: Callable[[list[str]], int]) -> int:
-    """Run `main(argv)`; return its exit code, 2 for what the user can mend, 130 for Ctrl-C.
+    """Run `main(argv)`; return its exit code, 2 for what the user can mend, 130 for Ctrl-C and SIGTERM.
 
     Only `InputError`, `SandboxError` and missing or forbidden files are reported in one line: anything else
     is a mistake of ours and keeps its traceback.
     """
+    if threading.current_thread() is threading.main_thread():
+        # As Ctrl-C, so that what was started is ended, too: a model's engine outlives a parent that just vanishes.
+        signal.signal(signal.SIGTERM, lambda *_: signal.raise_signal(signal.SIGINT))
     try:
         return main(sys.argv[1:])
     except (InputError, SandboxError) as error:

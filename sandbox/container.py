@@ -144,8 +144,9 @@ def _create(client: Any, plan: Launch, index: int, token: str | None) -> Any:
         command += ["--workers", str(plan.workers)]
     if plan.socket_folder is not None:
         folder = Path(plan.socket_folder).resolve() / name
-        folder.mkdir()
-        folder.chmod(0o777)  # the container's user is not ours; the folder above keeps others out
+        folder.mkdir(0o700)
+        if plan.tier == "jail":
+            folder.chmod(0o777)  # the container's user is not ours; the folder above keeps others out
         options |= {"network_mode": "none", "volumes": {str(folder): {"bind": SOCKET_FOLDER, "mode": "rw"}}}
         options["labels"]["soroban.socket"] = str(folder / "sock")
         options["healthcheck"] = {"test": ["CMD", "python", "-m", "sandbox.alive", "--uds", f"{SOCKET_FOLDER}/sock"]}

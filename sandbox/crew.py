@@ -6,7 +6,6 @@ import asyncio
 import contextlib
 import json
 import os
-import re
 import socket
 import subprocess
 import sys
@@ -15,68 +14,16 @@ from pathlib import Path
 from typing import Any
 
 from sandbox import wire
-from sandbox.errors import SandboxError, SandboxUnavailable, SessionBusy, SessionLost
+from sandbox.channel import Channel
+from sandbox.environment import ENVIRONMENT
+from sandbox.errors import BY_NAME, SandboxError, SandboxUnavailable, SessionLost
 from sandbox.jail import Tier
+from sandbox.libraries import needs_libraries
 from sandbox.pipes import Pipes
 
 _START_SECONDS = 120.0  # imports from a cold disk; past it something is wrong
 _ROOT = str(Path(__file__).parent.parent)
 _BOOT = "import sys; sys.path.append(sys.argv.pop()); from sandbox.zygote import main; main()"
-_IMPORT = re.compile(r"^\s*(?:import|from)\s+([\w.]+(?:\s*,\s*[\w.]+)*)", re.MULTILINE)
-_DYNAMIC = re.compile(r"__import__|importlib|exec|eval|compile")
-
-
-def needs_libraries(code: str) -> bool:
-    """Whether a program may import more than the standard library; if in doubt, yes.
-
-    It decides only from which zygote it is forked: a wrong guess costs the time of an import.
-    """
-    if _DYNAMIC.search(code):
-        return True
-    names = (name.strip().split(".")[0] for found in _IMPORT.findall(code) for name in found.split(","))
-    return any(name not in sys.stdlib_module_names for name in names) or "; import " in code or ";import " in code
-
-
-_FORK_ERRORS: dict[str, type[SandboxError]] = {"SessionBusy": SessionBusy, "SessionLost": SessionLost}
-
-
-class Channel:
-    """Our end of a socket to one of the processes. `on_message` gets each message, and None when it is gone."""
-
-    def __init__(self, sock: socket.socket, on_message: Callable[[wire.Message | None, list[int]], None]) -> None:
-        sock.setblocking(False)
-        self._socket, self._on_message = sock, on_message
-        self._loop = asyncio.get_running_loop()
-        self._loop.add_reader(sock, self._read)
-        self.open = True
-
-    def _read(self) -> None:
-        while self.open:
-            try:
-                received = wire.receive(self._socket)
-            except BlockingIOError:
-                return
-            if received is None:
-                self.close()
-                self._on_message(None, [])
-                return
-            self._on_message(*received)
-
-    def send(self, message: wire.Message, descriptors: Sequence[int] = ()) -> None:
-        """Raises SandboxUnavailable if the other side is gone."""
-        try:
-            if not self.open:
-                raise BrokenPipeError
-            wire.send(self._socket, message, descriptors)
-        except OSError as error:
-            raise SandboxUnavailable(f"a process of the engine is gone ({type(error).__name__})") from None
-
-    def close(self) -> None:
-        if self.open:
-            self.open = False
-            self._loop.remove_reader(self._socket)
-            self._socket.close()
-
 
 Seen = tuple[dict[str, Any], int]  # the slot's account of a run, and a descriptor of its folder
 
@@ -88,6 +35,7 @@ class Station:
         self._crew, self.index = crew, index
         self._open: dict[str, asyncio.Future[Any]] = {}
         self.zygote = self.alive = False
+        self.pidfd: int | None = None  # of the slot, where it has a pid namespace of its own
         self.ready: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 
     def connect(self, sock: socket.socket) -> None:
@@ -148,7 +96,7 @@ class Station:
         if name := message.get("refused"):
             self._fail(name, SandboxUnavailable(message["reason"]))
         elif name := message.get("unforked"):
-            self._fail(name, _FORK_ERRORS.get(message["kind"], SandboxUnavailable)(message["reason"]))
+            self._fail(name, BY_NAME[message["kind"]](message["reason"]))
         elif name := message.get("lost"):
             self._fail(name, SessionLost("the session ended before this cell could begin"))
         elif name := message.get("failed"):
@@ -160,9 +108,12 @@ class Station:
             self._fail(name, SessionLost(message["reason"]))
             self._answer("end " + name, None)
         elif message.get("zygote") == "died":
-            self.zygote = False
-            self._crew.replace_zygote(self)
+            self._crew.restarts += 1
+            if message["warm"]:
+                self.zygote = False
+                self._crew.replace_zygote(self)
         elif "ready" in message and not self.ready.done():
+            self.pidfd = descriptors[0] if descriptors else None
             self.ready.set_result(None)
 
     def _answer(self, name: str, answer: Any) -> bool:
@@ -180,17 +131,25 @@ class Station:
 
     def _died(self) -> None:
         self.alive = self.zygote = False
+        self._forget_pidfd()
         for name in list(self._open):
             self._fail(name, SandboxUnavailable("the process that ran it died"))
         if not self.ready.done():
             self.ready.set_exception(SandboxUnavailable("a slot died while it started"))
             self.ready.exception()
+        self._crew.station_died(self)
         self._crew.replace_slot(self)
 
     def close(self) -> None:
         self._channel.close()
+        self._forget_pidfd()
         for name in list(self._open):
             self._fail(name, SandboxUnavailable("the engine was closed"))
+
+    def _forget_pidfd(self) -> None:
+        if self.pidfd is not None:
+            os.close(self.pidfd)
+            self.pidfd = None
 
 
 class Crew:
@@ -203,9 +162,11 @@ class Crew:
         tier: Tier,
         station_free: Callable[[Station], None],
         session_ended: Callable[[str, str], None],
+        station_died: Callable[[Station], None],
     ) -> None:
         self._workers, self._preload, self.tier = workers, preload, tier
         self._station_free, self.session_ended = station_free, session_ended
+        self.station_died = station_died
         self.stations: list[Station] = []
         self.restarts = 0
         self.closed = False
@@ -223,10 +184,10 @@ class Crew:
             self.stations.extend([self._new_slot(index) for index in range(self._workers)])
             if self._preload:
                 await self._new_mother()
-                for station in self.stations:
-                    self._new_zygote(station)
             for station in self.stations:
                 await station.ready
+                if self._preload:
+                    self._new_zygote(station)
 
     async def _launch(self) -> None:
         ours, theirs = wire.pair()
@@ -271,16 +232,17 @@ class Crew:
         return station
 
     def _new_zygote(self, station: Station) -> None:
-        with self._order(self._mother, {"op": "zygote", "index": station.index}) as ours:
+        beside = [] if station.pidfd is None else [station.pidfd]
+        with self._order(self._mother, {"op": "zygote", "index": station.index}, beside) as ours:
             station.adopt_zygote(ours)
 
     @staticmethod
-    def _order(parent: Channel, message: wire.Message) -> socket.socket:
+    def _order(parent: Channel, message: wire.Message, beside: Sequence[int] = ()) -> socket.socket:
         """Our end of the socket that the process ordered from `parent` will serve."""
         ours, theirs = wire.pair()
         with theirs:
             try:
-                parent.send(message, [theirs.fileno()])
+                parent.send(message, [theirs.fileno(), *beside])
             except SandboxUnavailable:
                 ours.close()
                 raise
@@ -290,7 +252,6 @@ class Crew:
 
     def replace_zygote(self, station: Station) -> None:
         if not self.closed:
-            self.restarts += 1
             with contextlib.suppress(SandboxUnavailable):  # the mother is gone, too; her successor supplies every slot
                 self._new_zygote(station)
 
@@ -317,7 +278,7 @@ class Crew:
         with contextlib.suppress(SandboxUnavailable):
             await self._new_mother()
             for station in self.stations:
-                if station.alive and not station.zygote:
+                if station.alive and not station.zygote and station.ready.done():
                     self._new_zygote(station)
 
     def _warden_died(self) -> None:
@@ -332,6 +293,7 @@ class Crew:
                 await self._wait_for_launcher()
                 for station in self.stations:
                     station.close()
+                    self.station_died(station)
                 await self.start()
                 break
             except SandboxUnavailable:
@@ -359,21 +321,3 @@ class Crew:
             if channel := getattr(self, name, None):
                 channel.close()
         await self._wait_for_launcher()
-
-
-ENVIRONMENT = {
-    "PATH": "/usr/local/bin:/usr/bin:/bin",
-    "HOME": "/box/work",
-    "LANG": "C.UTF-8",
-    "TZ": "UTC",
-    "PYTHONHASHSEED": "0",
-    "PYTHONDONTWRITEBYTECODE": "1",
-    "MPLBACKEND": "Agg",
-    "MPLCONFIGDIR": "/box/tmp",
-    # One thread each: two libraries that start as many as there are cores make everything slower, and no thread may
-    # exist when a zygote forks.
-    "OMP_NUM_THREADS": "1",
-    "OPENBLAS_NUM_THREADS": "1",
-    "MKL_NUM_THREADS": "1",
-    "NUMEXPR_NUM_THREADS": "1",
-}

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from sandbox.errors import SandboxUnavailable
-from sandbox.jail import cgroups, seccomp
+from sandbox.jail import cgroups, pod, seccomp
 from sandbox.types import ExecRequest, Limits
 
 
@@ -99,6 +99,10 @@ def main(_: list[str]) -> int:
         print(f"{sign} {finding.name} ({finding.detail})")
         if not finding.found:
             print(f"        {finding.remedy}")
+    missing = pod.why_unusable()
+    print(f"pod     {'can be chosen (--isolation pod); it does not promise all:' if missing is None else missing}")
+    for note in pod.notes() if missing is None else ():
+        print(f"        - {note}")
     try:
         print(f"jail    works: {asyncio.run(_try_out())}")
     except SandboxUnavailable as error:

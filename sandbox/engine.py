@@ -79,6 +79,7 @@ class Engine:
         self._free: deque[Station] = deque()
         self._waiting: deque[asyncio.Future[Station]] = deque()
         self._sessions: OrderedDict[str, Session] = OrderedDict()
+        self._opening: Counter[Station] = Counter()
         self._lost: OrderedDict[str, str] = OrderedDict()  # why sessions ended, for those who still ask
         self._outcomes: Counter[str] = Counter()
         self._kills: Counter[str] = Counter()
@@ -97,7 +98,9 @@ class Engine:
             warnings.warn(
                 "isolation is off: programs run with the rights of this process", RuntimeWarning, stacklevel=2
             )
-        self._crew = Crew(self._workers, self._preload, tier, self._station_free, self._session_ended)
+        self._crew = Crew(
+            self._workers, self._preload, tier, self._station_free, self._session_ended, self._station_died
+        )
         try:
             await self._crew.start()
         except BaseException:
@@ -244,10 +247,17 @@ class Engine:
         limits.check()
         self._make_room()
         name = secrets.token_urlsafe(12)
-        station = min(crew.stations, key=lambda each: sum(s.station is each for s in self._sessions.values()))
-        await station.open(name, {"op": "open", "id": name, "limits": asdict(limits), "warm": station.zygote})
+        station = min(crew.stations, key=self._sessions_of)
+        self._opening[station] += 1
+        try:
+            await station.open(name, {"op": "open", "id": name, "limits": asdict(limits), "warm": station.zygote})
+        finally:
+            self._opening[station] -= 1
         self._sessions[name] = Session(name, station, limits, ttl_seconds or self._ttl)
         return name
+
+    def _sessions_of(self, station: Station) -> int:
+        return self._opening[station] + sum(session.station is station for session in self._sessions.values())
 
     async def run_in_session(self, session_id: str, request: ExecRequest) -> ExecResult:
         """Run a cell. After a limit or an exit the result says `state_lost` and the session is gone.
@@ -343,6 +353,10 @@ class Engine:
             session.ended = reason  # the cell's own result says it better
         else:
             self._forget(name, reason)
+
+    def _station_died(self, station: Station) -> None:
+        for session in [session for session in self._sessions.values() if session.station is station]:
+            self._session_ended(session.name, "the process that held it died")
 
     def _forget(self, name: str, reason: str) -> None:
         if self._sessions.pop(name, None) is not None:

@@ -75,3 +75,10 @@ class SandboxUnavailable(SandboxError):
 
     http_status = 503
     retryable = True
+
+
+# As an answer or a message names them, by class.
+BY_NAME: dict[str, type[SandboxError]] = {
+    error.__name__: error
+    for error in (SandboxError, BadRequest, Unauthorized, SessionLost, SessionBusy, Overloaded, SandboxUnavailable)
+}

@@ -125,6 +125,7 @@ class Fleet:
         replica.up = False
         if replica.probing is not None:
             replica.probing.cancel()
+            await asyncio.wait((replica.probing,))
         if not replica.gone.done():
             replica.gone.set_result(None)
         del self._replicas[replica.url]

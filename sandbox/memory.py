@@ -14,13 +14,18 @@ LOOK_SECONDS = 0.02
 _KIB = re.compile(r"^(\w+):\s+(\d+) kB", re.MULTILINE)
 
 
+def _anonymous(status: dict[str, int]) -> int:
+    """A process's own memory in bytes; gVisor does not tell it from what is read from files."""
+    return status.get("RssAnon", status.get("VmRSS", 0))
+
+
 class Watch:
     """Looks at the descendants of this process, and of its zygote, by way of a descriptor of /proc."""
 
     def __init__(self, proc: int) -> None:
         self._proc = proc
         self.self_pid = int(os.readlink("self", dir_fd=proc))  # as the owner of that /proc numbers it
-        self.inherited = self._fields(self.self_pid, "status").get("RssAnon", 0)
+        self.inherited = _anonymous(self._fields(self.self_pid, "status"))
 
     def read(self, path: str) -> str:
         with os.fdopen(os.open(path, os.O_RDONLY | os.O_CLOEXEC, dir_fd=self._proc)) as file:
@@ -83,13 +88,18 @@ class Watch:
         total = 0
         for pid in pids:
             fields = self._fields(pid, "status")
-            total += max(fields.get("RssAnon", 0) - inherited, 0) + fields.get("RssShmem", 0)
+            total += max(_anonymous(fields) - inherited, 0) + fields.get("RssShmem", 0)
         return total
 
-    def in_use_exactly(self, pids: list[int]) -> int:
-        """The same with shared pages counted once; slow, since the kernel walks every page."""
+    def in_use_exactly(self, pids: list[int], inherited: int) -> int:
+        """The same with shared pages counted once; slow, since the kernel walks every page.
+
+        A process that may not be looked into, another user's in a plain pod, counts as `in_use` has it.
+        """
         total = 0
         for pid in pids:
-            fields = self._fields(pid, "smaps_rollup")
-            total += fields.get("Pss_Anon", 0) + fields.get("Pss_Shmem", 0)
+            if fields := self._fields(pid, "smaps_rollup"):
+                total += fields.get("Pss_Anon", 0) + fields.get("Pss_Shmem", 0)
+            else:
+                total += self.in_use([pid], inherited)
         return total

@@ -23,26 +23,13 @@ from urllib.parse import urlsplit
 
 import httpx
 
-from sandbox.errors import (
-    BadRequest,
-    InputError,
-    Overloaded,
-    SandboxError,
-    SandboxUnavailable,
-    SessionBusy,
-    SessionLost,
-    Unauthorized,
-)
+from sandbox.errors import BY_NAME, InputError, Overloaded, SandboxError, SandboxUnavailable
 from sandbox.types import MIB, ExecRequest, ExecResult, Limits, result_from_json
 
 T = TypeVar("T")
 # A program on its way in a batch: its JSON, and where its outcome is awaited.
 _Item = tuple[bytes, asyncio.Future[ExecResult]]
 
-_ERRORS: dict[str, type[SandboxError]] = {
-    error.__name__: error
-    for error in (SandboxError, BadRequest, Unauthorized, SessionLost, SessionBusy, Overloaded, SandboxUnavailable)
-}
 # Answers of a proxy in front of a server that is away.
 _AWAY = (502, 503, 504)
 
@@ -135,9 +122,11 @@ class Remote:
         body = _encode(request)
 
         async def once() -> ExecResult:
-            future: asyncio.Future[ExecResult] = asyncio.get_running_loop().create_future()
+            loop = asyncio.get_running_loop()
+            future: asyncio.Future[ExecResult] = loop.create_future()
+            if not self._bulk:
+                loop.call_soon(self._send_batches)  # not at once: what others ask in this turn goes with it
             self._bulk.append((body, future))
-            self._send_batches()
             return await future
 
         return await self._patiently(once)
@@ -285,7 +274,7 @@ def _error(url: str, response: httpx.Response) -> SandboxError:
 
 
 def _error_from(described: Mapping[str, Any], status: int, retry_after: str | None) -> SandboxError:
-    kind = _ERRORS.get(str(described["type"]), SandboxError)
+    kind = BY_NAME.get(str(described["type"]), SandboxError)
     message = str(described["message"])
     if kind is Overloaded:
         seconds = retry_after if retry_after is not None else described.get("retry_after_seconds", 1.0)

@@ -154,7 +154,9 @@ class Replicas:
                 return task.result()
             raise SandboxUnavailable(f"{replica.url} is lost: {replica.error}")
         finally:
+            # To its end: a connection that is given up half made is closed by its own task, and by nobody else.
             task.cancel()
+            await asyncio.wait((task,))
 
     # -- where a session stays ---------------------------------------------------------------------------------
 

@@ -106,7 +106,18 @@ def describe(error: BaseException, cells: set[str]) -> dict[str, str]:
         text = "".join(full.format())
     except BaseException as inner:  # noqa: BLE001 - the user's __str__, __repr__ or __cause__
         text = f"{type(error).__name__}: <{type(inner).__name__} while the traceback was made>\n"
-    return {"type": type(error).__name__, "message": _text(error), "traceback": text}
+    return {"type": type(error).__name__, "message": _hide_places(_text(error)), "traceback": _hide_places(text)}
+
+
+# Where libraries lie here; Python names the file in the message of a failed `from … import …`.
+_PLACES = sorted((path + os.sep for path in sys.path if path.startswith(os.sep)), key=len, reverse=True)
+
+
+def _hide_places(text: str) -> str:
+    """The same text with files of libraries named as on every machine."""
+    for place in _PLACES:
+        text = text.replace(place, "")
+    return text
 
 
 def _keep_frames(error: traceback.TracebackException, cells: set[str], seen: set[int]) -> None:
@@ -156,14 +167,20 @@ def _seed(seed: int) -> None:
         numpy.random.seed(seed)
 
 
-def _write_files(files: dict[str, str]) -> None:
+def _write_files(files: dict[str, str]) -> dict[str, Any] | None:
+    """Write the request's files; the report of a program that could not begin, if what is there leaves no room."""
     import base64
 
-    for name, content in files.items():
-        if os.path.dirname(name):
-            os.makedirs(os.path.dirname(name), exist_ok=True)
-        with open(name, "wb") as file:
-            file.write(base64.b64decode(content))
+    try:
+        for name, content in files.items():
+            if os.path.dirname(name):
+                os.makedirs(os.path.dirname(name), exist_ok=True)
+            with open(name, "wb") as file:
+                file.write(base64.b64decode(content))
+    except OSError as error:
+        described = {"type": "OSError", "message": f"files: {error}", "traceback": f"OSError: files: {error}\n"}
+        return {"value": None, "error": described, "exit_code": 1}
+    return None
 
 
 def _write_report(descriptor: int, report: dict[str, Any], budget: int) -> None:
@@ -185,12 +202,12 @@ def run_once(payload: int, report_fd: int) -> NoReturn:
     """Run the program in `payload` to its end as a Python process would, then end this process."""
     request = loads(wire.content_of(payload))
     streams = Streams()
-    _write_files(request["files"])
+    unwritten = _write_files(request["files"])
     _seed(request["seed"])
     program = Program()
     sys.argv = ["program.py"]
     sys.path.insert(0, "")
-    report = program.run(request["code"], request["mode"])
+    report = unwritten or program.run(request["code"], request["mode"])
     _finish(streams)
     with contextlib.suppress(OSError):  # the user closed it: the parent then knows the exit code only
         _write_report(report_fd, report, request["output_bytes"])
@@ -281,10 +298,10 @@ def _run_cell(program: Program, payload: int, stdin: int, stdout: int, stderr: i
     os.close(report_fd)
     request = loads(wire.content_of(payload))
     streams = Streams()
-    _write_files(request["files"])
+    unwritten = _write_files(request["files"])
     if not program.cells:
         _seed(request["seed"])
-    report = program.run(request["code"], request["mode"])
+    report = unwritten or program.run(request["code"], request["mode"])
     if report.get("exit"):
         _finish(streams)
     streams.flush()

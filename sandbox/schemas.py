@@ -18,7 +18,7 @@ from sandbox.errors import BadRequest, Overloaded, SandboxError
 from sandbox.types import ExecRequest, ExecResult, Limits, result_to_json
 
 MAX_BATCH = 10_000
-_MOST = Limits.MAXIMUM
+_LEAST, _MOST = Limits.MINIMUM, Limits.MAXIMUM
 _DEFAULT = Limits()
 
 Key = Annotated[
@@ -49,7 +49,7 @@ class LimitsBody(_Request):
     )
     memory_bytes: int = Field(
         _DEFAULT.memory_bytes,
-        gt=0,
+        ge=int(_LEAST["memory_bytes"]),
         le=int(_MOST["memory_bytes"]),
         description="Memory of all processes of the run together, bytes.",
     )

@@ -1,24 +1,74 @@
-"""Forks a program's process from this one into a jail. Used by slots (bare) and zygotes (warm) alike."""
+"""A zygote: forks the programs of one slot, each into the jail that comes with the order.
+
+A bare one knows the standard library, a warm one the preloaded libraries too; they differ in nothing else.
+"""
 
 from __future__ import annotations
 
 import contextlib
 import os
+import select
+import signal
+import socket
 from typing import NoReturn
 
 from sandbox import runner, wire
 from sandbox.jail import linux, namespaces
+from sandbox.memory import Watch
+
+_KILLED = int(signal.SIGKILL)  # a wait status: ended by this signal
+
+
+def serve_forks(line: socket.socket, proc: int) -> NoReturn:
+    """Fork a program for each message from the slot; say when it is there and when, and how, it ended."""
+    forker, watch = namespaces.Forker(proc), Watch(proc)
+    wire.send(line, {"zygote": watch.self_pid, "inherited": watch.inherited})
+    poll = select.poll()
+    poll.register(line, select.POLLIN)
+    children: dict[int, tuple[int, str]] = {}
+    while True:
+        for descriptor, _ in poll.poll():
+            if descriptor == line.fileno():
+                if (received := wire.receive(line)) is None:
+                    os._exit(0)
+                message, descriptors = received
+                name = message["id"]
+                try:
+                    pid = start(forker, message, descriptors)
+                except ProcessLookupError:  # its jail was ended, by a limit or a cancellation, before it began
+                    wire.send(line, {"exited": name, "status": _KILLED, "cpu": 0.0, "rss": 0})
+                    continue
+                except OSError as error:
+                    wire.send(line, {"unstarted": name, "reason": str(error), "errno": error.errno})
+                    continue
+                pidfd = linux.exit_event(pid)
+                children[pidfd] = (pid, name)
+                poll.register(pidfd, select.POLLIN)
+                wire.send(line, {"started": name, "pid": pid})
+            else:
+                pid, name = children.pop(descriptor)
+                poll.unregister(descriptor)
+                os.close(descriptor)
+                _, status, usage = os.wait4(pid, 0)
+                exited = {"exited": name, "status": status, "cpu": usage.ru_utime + usage.ru_stime}
+                wire.send(line, exited | {"rss": usage.ru_maxrss * 1024})
 
 
 def start(forker: namespaces.Forker, message: wire.Message, descriptors: list[int]) -> int:
-    """Fork a program's process into its jail; closes `descriptors` (jail, then the program's own) here."""
+    """Fork a program's process into its jail; closes `descriptors` (jail, then the program's own) here.
+
+    Raises:
+        ProcessLookupError: the jail is no more.
+        OSError: the machine has no room for another process.
+    """
     confinement = namespaces.Confinement(**message["confinement"])
     jail, *files = descriptors
-    with forker.into_pid_namespace_of(jail) if confinement.isolated else contextlib.nullcontext():
-        pid = namespaces.fork(lambda: become(confinement, jail, forker.proc, files), report_to_nobody=True)
-    for descriptor in descriptors:
-        os.close(descriptor)
-    return pid
+    try:
+        with forker.into_pid_namespace_of(jail) if confinement.isolated else contextlib.nullcontext():
+            return namespaces.fork(lambda: become(confinement, jail, forker.proc, files), report_to_nobody=True)
+    finally:
+        for descriptor in descriptors:
+            os.close(descriptor)
 
 
 def become(confinement: namespaces.Confinement, jail: int, proc: int, files: list[int]) -> NoReturn:

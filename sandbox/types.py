@@ -36,6 +36,8 @@ class Limits:
     processes: int = 32
     file_bytes: int = 64 * MIB
 
+    # In less a Python process cannot even start.
+    MINIMUM: ClassVar[Mapping[str, float]] = {"memory_bytes": 16 * MIB}
     # The largest values a caller may ask for: beyond them a limit is a mistake, not a wish.
     MAXIMUM: ClassVar[Mapping[str, float]] = {
         "wall_seconds": 3600.0,
@@ -47,7 +49,7 @@ class Limits:
     }
 
     def check(self) -> None:
-        """Raise `BadRequest` naming every limit that is not a positive finite number within `MAXIMUM`."""
+        """Raise `BadRequest` naming every limit that is not a positive finite number from `MINIMUM` to `MAXIMUM`."""
         problems = []
         for name, most in self.MAXIMUM.items():
             value = getattr(self, name)
@@ -55,6 +57,8 @@ class Limits:
                 problems.append(f"{name} is {value!r}, expected a finite number")
             elif not 0 < value <= most:
                 problems.append(f"{name} is {value}, expected more than 0 and at most {most}")
+            elif value < (least := self.MINIMUM.get(name, 0)):
+                problems.append(f"{name} is {value}, expected at least {least}")
         if problems:
             raise BadRequest("limits: " + "; ".join(problems))
 
@@ -94,6 +98,8 @@ class ExecRequest:
         if clash := folders & set(self.files):
             raise BadRequest(f"files: {min(clash)!r} is given as a file and as a folder")
         self.limits.check()
+        if (size := sum(map(len, self.files.values()))) > self.limits.file_bytes:
+            raise BadRequest(f"files: {size} bytes in all, expected at most file_bytes = {self.limits.file_bytes}")
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,21 +2,23 @@
 
     launcher    in the host's namespaces; makes the outer jail, waits, removes the control groups
     └─ warden   pid 1 inside: its death ends everything; forks slots and the mother
-       ├─ slot      one per concurrent run: makes jails, starts runs and sessions, watches limits (sandbox/slot.py)
-       └─ mother    imports and warms the libraries once, forks a zygote a slot, which share its memory
-          └─ zygote     forks programs that need the libraries into their jail
+       ├─ slot      one per concurrent run: makes jails, orders runs and sessions, watches limits (sandbox/slot.py);
+       │  │         pid 1 of a namespace in which its jails are nested: its death ends them
+       │  └─ bare zygote    forks programs that need the standard library only (sandbox/spawn.py)
+       └─ mother    imports and warms the libraries once, forks a warm zygote a slot, which share its memory
+          └─ warm zygote    forks the other programs
 
 None of them runs a line of the user's. Each ends when the socket to its parent closes.
 """
 
 from __future__ import annotations
 
+import contextlib
 import gc
 import importlib
 import json
 import os
 import re
-import select
 import signal
 import socket
 import sys
@@ -24,10 +26,10 @@ from collections.abc import Callable
 from typing import Any, NoReturn
 
 from sandbox import wire
-from sandbox.jail import cgroups, linux, namespaces, tree
-from sandbox.memory import Watch
-from sandbox.slot import Host, Slot
-from sandbox.spawn import start
+from sandbox.jail import cgroups, linux, namespaces, pod, tree
+from sandbox.life import Host
+from sandbox.slot import Slot
+from sandbox.spawn import serve_forks
 from sandbox.warmup import STANDARD, exercise_numpy, exercise_sympy
 
 _OUTER = linux.CLONE_NEWNET | linux.CLONE_NEWIPC | linux.CLONE_NEWUTS
@@ -63,6 +65,8 @@ def _warden(channel: socket.socket, settings: dict[str, Any], host: Host) -> NoR
     if host.isolated:
         linux.unshare(linux.CLONE_NEWNS)  # here and not before: the launcher must still see the host's folders
         tree.assemble()
+    if host.pod:
+        pod.adopt_orphans()
     for name in STANDARD:
         importlib.import_module(name)
     gc.collect()
@@ -82,18 +86,30 @@ def _warden(channel: socket.socket, settings: dict[str, Any], host: Host) -> NoR
 def _fork_on_demand(
     channel: socket.socket, order: Callable[[wire.Message, socket.socket], Callable[[], NoReturn]], host: Host
 ) -> NoReturn:
-    """Fork a process for each message, which brings the socket that the new process is to serve."""
-    while (received := wire.receive(channel)) is not None:
-        message, (descriptor,) = received
+    """Fork a process for each message, which brings the socket that the new process is to serve.
 
-        def child(message: wire.Message = message, descriptor: int = descriptor) -> NoReturn:
+    A slot is the first process of a new pid namespace, so that its death ends its jails; a zygote, for which the
+    message brings the slot's pidfd too, is one of that namespace.
+    """
+    forker = namespaces.Forker(host.proc)
+    while (received := wire.receive(channel)) is not None:
+        message, descriptors = received
+
+        def child(message: wire.Message = message, descriptor: int = descriptors[0]) -> NoReturn:
             channel.close()
-            if not host.isolated:  # elsewhere the warden's pid namespace ends with it
+            if not host.isolated:  # elsewhere a pid namespace ends with its first process
                 linux.prctl(linux.PR_SET_PDEATHSIG, signal.SIGKILL)
             order(message, socket.socket(fileno=descriptor))()
 
-        namespaces.fork(child)
-        os.close(descriptor)
+        place: contextlib.AbstractContextManager[None] = contextlib.nullcontext()
+        if host.isolated and message["op"] == "slot":
+            place = forker.into_new_pid_namespace()
+        elif host.isolated and message["op"] == "zygote":
+            place = forker.into_pid_namespace_of(descriptors[1])
+        with contextlib.suppress(ProcessLookupError), place:  # the slot has died, and is replaced with its zygotes
+            namespaces.fork(child)
+        for descriptor in descriptors:
+            os.close(descriptor)
     os._exit(0)
 
 
@@ -104,38 +120,10 @@ def _mother(channel: socket.socket, preload: list[str], host: Host) -> NoReturn:
 
     def order(message: wire.Message, line: socket.socket) -> Callable[[], NoReturn]:
         signal.signal(signal.SIGCHLD, signal.SIG_DFL)
-        return lambda: _zygote(line, message["index"], host)
+        host.enter_group(message["index"])
+        return lambda: serve_forks(line, host.proc)
 
     _fork_on_demand(channel, order, host)
-
-
-def _zygote(line: socket.socket, index: int, host: Host) -> NoReturn:
-    """Fork a program into the jail that comes with each message; say when it is there and when it ends."""
-    host.enter_group(index)
-    forker = namespaces.Forker(host.proc)
-    watch = Watch(host.proc)
-    wire.send(line, {"zygote": watch.self_pid, "inherited": watch.inherited})
-    poll = select.poll()
-    poll.register(line, select.POLLIN)
-    children: dict[int, tuple[int, str]] = {}
-    while True:
-        for descriptor, _ in poll.poll():
-            if descriptor == line.fileno():
-                if (received := wire.receive(line)) is None:
-                    os._exit(0)
-                message, descriptors = received
-                pid = start(forker, message, descriptors)
-                pidfd = linux.exit_event(pid)
-                children[pidfd] = (pid, message["id"])
-                poll.register(pidfd, select.POLLIN)
-                wire.send(line, {"started": message["id"], "pid": pid})
-            else:
-                pid, name = children.pop(descriptor)
-                poll.unregister(descriptor)
-                os.close(descriptor)
-                _, status, usage = os.wait4(pid, 0)
-                exited = {"exited": name, "status": status, "cpu": usage.ru_utime + usage.ru_stime}
-                wire.send(line, exited | {"rss": usage.ru_maxrss * 1024})
 
 
 def warm_up(preload: list[str], proc: int) -> None:

@@ -11,7 +11,9 @@ import contextlib
 import ctypes
 import errno
 import functools
+import mmap
 import os
+import signal
 import struct
 import threading
 
@@ -27,7 +29,6 @@ MS_BIND, MS_REC, MS_PRIVATE = 0x1000, 0x4000, 0x40000
 MNT_DETACH = 2
 
 PR_SET_PDEATHSIG = 1
-PR_SET_DUMPABLE = 4
 PR_SET_SECCOMP = 22
 PR_SET_NO_NEW_PRIVS = 38
 
@@ -39,8 +40,13 @@ _RESOLVE_BENEATH_NO_LINKS = 0x08 | 0x04 | 0x02  # BENEATH, NO_SYMLINKS, NO_MAGIC
 
 MADV_COLLAPSE = 25
 
+CLONE_VM, CLONE_FILES = 0x00000100, 0x00000400
+WAITER_STACK_BYTES = 16384
+
 _libc = ctypes.CDLL(None, use_errno=True)
 _libc.syscall.restype = ctypes.c_long
+_libc.clone.argtypes = (ctypes.c_void_p, ctypes.c_void_p, ctypes.c_int, ctypes.c_void_p)
+_PAUSE = ctypes.cast(_libc.pause, ctypes.c_void_p)
 
 
 def _check(result: int, what: str) -> int:
@@ -56,6 +62,23 @@ def unshare(flags: int) -> None:
 
 def setns(descriptor: int, flags: int) -> None:
     _check(_libc.setns(descriptor, flags), f"setns {flags:#x}")
+
+
+def clone_waiter(namespaces: int, stack: mmap.mmap) -> int:
+    """The pid of a child that waits in libc's `pause` for its death, in new `namespaces`, on `stack`.
+
+    It shares this process's memory and open files instead of copying them, and never runs a line of Python: ten times
+    cheaper than a fork. A handler would run in it, on our memory: have none. `stack` must outlive it.
+    """
+    top = ctypes.addressof(ctypes.c_char.from_buffer(stack)) + len(stack)
+    flags = namespaces | CLONE_VM | CLONE_FILES | signal.SIGCHLD
+    return _check(_libc.clone(_PAUSE, top, flags, None), f"clone {namespaces:#x}")
+
+
+def wait_for_end_of(child: int) -> None:
+    """Return when a child has ended, whether or not it is for us to reap (with SIGCHLD ignored, it is not)."""
+    with contextlib.suppress(ChildProcessError):
+        os.waitpid(child, 0)
 
 
 def mount(source: str, target: str, kind: str | None, flags: int, options: str = "") -> None:

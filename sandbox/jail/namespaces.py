@@ -1,25 +1,24 @@
 """A jail for one run: a process that is init of fresh namespaces, and the steps by which a program's process enters.
 
-The init runs nothing but our code, reaps orphans, and keeps the namespaces; killing it makes the kernel kill
-every process inside, whatever they did with sessions, groups or signals, before the kill is over. A program's process
-is forked by the zygote straight into the pid namespace (`setns` before the fork), so that a warm zygote's memory
-is copied once.
+The init runs nothing: it waits, in its maker's memory (`linux.clone_waiter`), and keeps the namespaces. Killing it
+makes the kernel kill every process inside, whatever they did with sessions, groups or signals, before the kill is
+over. A program's process is forked by a zygote straight into the pid namespace (`setns` before the fork), so that a
+warm zygote's memory is copied once.
 """
 
 from __future__ import annotations
 
 import contextlib
+import mmap
 import os
 import resource
 import select
 import signal
-import socket
 import traceback
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from typing import Any, NoReturn
 
-from sandbox import wire
 from sandbox.jail import linux, pod, seccomp, tree
 
 _INSIDE = linux.CLONE_NEWNS | linux.CLONE_NEWIPC
@@ -56,7 +55,8 @@ class Forker:
     def __init__(self, proc: int) -> None:
         """`proc` is a descriptor of a /proc in which this process can be seen."""
         self.proc = proc
-        self._own = os.open("self/ns/pid", os.O_RDONLY | os.O_CLOEXEC, dir_fd=proc)
+        self._pid = os.open("self/ns/pid", os.O_RDONLY | os.O_CLOEXEC, dir_fd=proc)
+        self._mount: int | None = None  # opened when needed: under gVisor, where no jails are made, there is none
 
     @contextlib.contextmanager
     def into_new_pid_namespace(self) -> Iterator[None]:
@@ -64,7 +64,7 @@ class Forker:
         try:
             yield
         finally:
-            linux.setns(self._own, linux.CLONE_NEWPID)
+            linux.setns(self._pid, linux.CLONE_NEWPID)
 
     @contextlib.contextmanager
     def into_pid_namespace_of(self, pidfd: int) -> Iterator[None]:
@@ -72,7 +72,17 @@ class Forker:
         try:
             yield
         finally:
-            linux.setns(self._own, linux.CLONE_NEWPID)
+            linux.setns(self._pid, linux.CLONE_NEWPID)
+
+    @contextlib.contextmanager
+    def among_the_mounts_of(self, pidfd: int) -> Iterator[None]:
+        if self._mount is None:
+            self._mount = os.open("self/ns/mnt", os.O_RDONLY | os.O_CLOEXEC, dir_fd=self.proc)
+        linux.setns(pidfd, linux.CLONE_NEWNS)
+        try:
+            yield
+        finally:
+            linux.setns(self._mount, linux.CLONE_NEWNS)
 
 
 def fork(child: Callable[[], NoReturn], *, report_to_nobody: bool = False) -> int:
@@ -93,24 +103,32 @@ def fork(child: Callable[[], NoReturn], *, report_to_nobody: bool = False) -> in
 
 
 class Jail:
-    """Fresh pid, mount and IPC namespaces with an empty box of `file_bytes`, held by an init process."""
+    """Fresh pid, mount and IPC namespaces with an empty box of `file_bytes`, held by an init that only waits.
+
+    Its maker ignores SIGCHLD, and so the init does: the kernel reaps the orphans of both.
+    """
 
     def __init__(self, forker: Forker, *, uid: int, gid: int, userns: bool, file_bytes: int) -> None:
         self.uid, self.gid, self.userns, self.file_bytes = uid, gid, userns, file_bytes
-        ours, theirs = wire.pair()
-        with ours:
-            with theirs, forker.into_new_pid_namespace():
-                self.pid = fork(lambda: _init(theirs, forker.proc, uid, gid, userns, file_bytes))
-            self.pidfd = os.pidfd_open(self.pid)
-            answer = wire.receive(ours)
-        if answer is None or "failed" in answer[0]:
-            self._reap()
-            os.close(self.pidfd)
-            raise OSError("the jail could not be made: " + (answer[0]["failed"] if answer else "its init died"))
-        self.box, self.work = answer[1]
+        self._stack = mmap.mmap(-1, linux.WAITER_STACK_BYTES)
+        user = linux.CLONE_NEWUSER if userns else 0
+        self.pid = linux.clone_waiter(_INSIDE | linux.CLONE_NEWPID | user, self._stack)
+        self.pidfd = os.pidfd_open(self.pid)
+        try:
+            if userns:
+                _map_own_ids(forker.proc, _number(forker.proc, self.pidfd))
+            with forker.among_the_mounts_of(self.pidfd):
+                tree.mount_box(file_bytes, uid, gid)
+                self.box, self.work = (os.open(path, os.O_PATH | os.O_DIRECTORY) for path in (tree.BOX, tree.WORK))
+        except OSError:
+            self._end_init()
+            raise
 
-    def _reap(self) -> None:
-        os.waitpid(self.pid, 0)
+    def _end_init(self) -> None:
+        self.kill()
+        linux.wait_for_end_of(self.pid)
+        os.close(self.pidfd)
+        self._stack.close()
 
     def hold(self, pid: int) -> None:
         """The program's process has started; the init holds it already."""
@@ -129,41 +147,32 @@ class Jail:
 
     def end(self) -> None:
         """Return when every process inside is gone, and with them the mounts."""
-        self.kill()
-        self._reap()
-        for descriptor in (self.pidfd, self.box, self.work):
+        self._end_init()
+        for descriptor in (self.box, self.work):
             os.close(descriptor)
 
 
-def _init(answer: socket.socket, proc: int, uid: int, gid: int, userns: bool, file_bytes: int) -> NoReturn:
-    linux.prctl(linux.PR_SET_PDEATHSIG, signal.SIGKILL)
-    try:
-        if userns:
-            inside_user_namespace(proc, _INSIDE)
-        else:
-            linux.unshare(_INSIDE)
-        tree.mount_box(file_bytes, uid, gid)
-        folders = [os.open(path, os.O_PATH | os.O_DIRECTORY) for path in (tree.BOX, tree.WORK)]
-    except OSError as error:
-        wire.send(answer, {"failed": str(error)})
-        os._exit(1)
-    signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # the kernel reaps orphans
-    wire.send(answer, {}, folders)
-    linux.close_all_except(set())
-    while True:
-        signal.pause()
+def _number(proc: int, pidfd: int) -> int:
+    """What `proc` calls the process behind a descriptor of ours."""
+    with os.fdopen(os.open(f"self/fdinfo/{pidfd}", os.O_RDONLY, dir_fd=proc)) as file:
+        return next(int(line.split()[1]) for line in file if line.startswith("Pid:"))
 
 
-def inside_user_namespace(proc: int, more: int) -> None:
-    """Step into a new user namespace in which this process keeps its own ids, and into `more` namespaces in it."""
+def _map_own_ids(proc: int, who: int | str) -> None:
+    """Let a new user namespace know the one user and group that this process is, under the same numbers."""
     uid, gid = os.geteuid(), os.getegid()
-    linux.unshare(linux.CLONE_NEWUSER | more)
     for name, text in (("setgroups", "deny"), ("uid_map", f"{uid} {uid} 1"), ("gid_map", f"{gid} {gid} 1")):
-        descriptor = os.open(f"self/{name}", os.O_WRONLY, dir_fd=proc)
+        descriptor = os.open(f"{who}/{name}", os.O_WRONLY, dir_fd=proc)
         try:
             os.write(descriptor, text.encode())
         finally:
             os.close(descriptor)
+
+
+def inside_user_namespace(proc: int, more: int) -> None:
+    """Step into a new user namespace in which this process keeps its own ids, and into `more` namespaces in it."""
+    linux.unshare(linux.CLONE_NEWUSER | more)
+    _map_own_ids(proc, "self")
 
 
 def enter(jail: int, proc: int, confinement: Confinement) -> None:

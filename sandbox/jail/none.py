@@ -6,10 +6,12 @@ It does not hold: a program can read what this user can read, reach the network,
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import os
-import shutil
 import signal
 import tempfile
+
+from sandbox.jail import pod
 
 
 class Folder:
@@ -18,7 +20,9 @@ class Folder:
     def __init__(self, file_bytes: int) -> None:
         self.uid, self.gid, self.userns, self.file_bytes = os.geteuid(), os.getegid(), False, file_bytes
         self.path = tempfile.mkdtemp(prefix="soroban-")
-        self.box = self.work = self.pidfd = os.open(self.path, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+        self.box = self.work = self.pidfd = os.open(self.path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        # Held until the last copy of this descriptor is closed: the engine's, when it has fetched the run's files.
+        fcntl.flock(self.work, fcntl.LOCK_EX)
         self.pid = 0  # there is no init
         self.leader = 0
         self._killed = False
@@ -38,4 +42,4 @@ class Folder:
     def end(self) -> None:
         self.kill()
         os.close(self.work)
-        shutil.rmtree(self.path, ignore_errors=True)
+        pod.remove_when_let_go(self.path, self.path)

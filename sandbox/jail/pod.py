@@ -7,11 +7,15 @@ in `NEEDED` and nothing else. What it cannot promise is `NOT_PROMISED`; `doctor`
 from __future__ import annotations
 
 import contextlib
+import errno
+import fcntl
 import os
+import secrets
 import signal
 import stat
 import tempfile
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 from sandbox.jail import landlock, linux, tree
@@ -19,16 +23,34 @@ from sandbox.jail import landlock, linux, tree
 # Bits in /proc/self/status, CapEff; include/uapi/linux/capability.h. All of them are in Docker's default set, and in
 # Kubernetes' Pod Security level "baseline".
 NEEDED = {"CHOWN": 0, "DAC_OVERRIDE": 1, "FOWNER": 3, "KILL": 5, "SETGID": 6, "SETUID": 7}
-NOT_PROMISED = (
-    "the size of a run's files is limited one by one, their sum only by the size of /tmp",
-    "two runs that mean to can pass each other bytes, by /dev/shm and by what the kernel shows to all",
-    "sessions cannot be forked",
-)
-_WITHOUT_LANDLOCK = "no Landlock: a run can read every file of the container that is open to all"
+NOT_PROMISED = {
+    "files": "the size of a run's files is limited one by one, their sum and their number only by the size of /tmp",
+    "folders": "/tmp and /dev/shm are the container's; a run's own folders are its working directory and $TMPDIR",
+    "memory": "a run's memory is watched, not limited, as a whole; what its processes share counts for each of them",
+    "names": "a run sees the container's process numbers, and its working directory has another name in each slot",
+    "channels": "two runs that mean to can pass each other bytes, by /dev/shm and by what the kernel shows to all",
+    "forks": "sessions cannot be forked",
+}
+# Where the kernel offers less: before Linux 5.13, and under gVisor.
+WITHOUT_LANDLOCK = "no Landlock: a run can read every file of the container that is open to all, and /proc"
 
 _FOLDERS = ("work", "tmp")
 _PATIENCE_SECONDS = 10.0
 _SWEEPERS = 20_000  # above every slot's and session's uid
+_PR_SET_CHILD_SUBREAPER = 36  # include/uapi/linux/prctl.h
+
+
+def _first_of_our_users() -> int:
+    """What is added to a slot's uid, the same in all processes of an engine, another in each engine.
+
+    The kernel counts a user's processes over all containers of a machine: with the same users in two of them, a program
+    here could use up what another may fork there. Where the container has users of its own, it counts them apart.
+    """
+    own = Path("/proc/self/uid_map").read_text().split() != ["0", "0", str((1 << 32) - 1)]
+    return 0 if own else 100_000 * secrets.randbelow(20_000)
+
+
+_FIRST_USER = _first_of_our_users()
 
 
 def why_unusable() -> str | None:
@@ -44,14 +66,28 @@ def why_unusable() -> str | None:
 
 def notes() -> tuple[str, ...]:
     """What this tier does not promise here."""
-    return NOT_PROMISED if landlock.version() else (*NOT_PROMISED, _WITHOUT_LANDLOCK)
+    promises = tuple(NOT_PROMISED.values())
+    return promises if landlock.version() else (*promises, WITHOUT_LANDLOCK)
+
+
+def adopt_orphans() -> None:
+    """Make this process, which ignores SIGCHLD, the parent of what programs leave behind: the kernel then reaps it.
+
+    A dead process that nobody reaps counts among those that its user may have, and the next program of that user could
+    start none. The container's first process, whose they would be otherwise, is the service, and reaps only its own.
+    """
+    try:
+        linux.prctl(_PR_SET_CHILD_SUBREAPER, 1)
+    except OSError as error:
+        if error.errno != errno.EINVAL:  # gVisor does not know it, nor does it count a user's processes
+            raise
 
 
 class Quarters:
     """Stands where `namespaces.Jail` does: a folder of a user's own; everything that user runs ends with it."""
 
     def __init__(self, uid: int, file_bytes: int) -> None:
-        self.uid = self.gid = uid
+        self.uid = self.gid = uid = uid + _FIRST_USER
         self.userns, self.file_bytes, self.pid = False, file_bytes, 0
         self.path = os.path.join(tempfile.gettempdir(), f"soroban-{uid}")
         self._end_what_is_left()  # by a slot that died
@@ -60,18 +96,33 @@ class Quarters:
             folder = os.path.join(self.path, name)
             os.mkdir(folder, 0o700)
             os.chown(folder, uid, uid)
-        self.work = self.pidfd = os.open(f"{self.path}/work", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+        self.work = self.pidfd = os.open(f"{self.path}/work", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        # Held until the last copy of this descriptor is closed: the engine's, when it has fetched the run's files.
+        fcntl.flock(self.work, fcntl.LOCK_EX)
 
     def hold(self, pid: int) -> None:
         """The program's process has started; its user says whose it is."""
+
+    def processes(self) -> list[int]:
+        """All that the run consists of now; who has whom for a parent says less: orphans are the warden's."""
+        return _processes_of(self.uid)
 
     def kill(self) -> None:
         """Kill every process of the user, and those they fork meanwhile."""
         kill_user(self.uid)
 
     def end(self) -> None:
-        """Return when no process of the user is left and the folder is gone."""
+        """Return when no process of the user is left, and nothing that the user's next program could find.
+
+        Files that the run has left are there until the engine has closed its descriptor of their folder.
+        """
+        self.kill()
         os.close(self.work)
+        if any(os.listdir(f"{self.path}/{name}") for name in _FOLDERS):
+            ended = f"{self.path}-{secrets.token_hex(8)}"
+            os.rename(self.path, ended)
+            os.chmod(ended, 0o700)
+            remove_when_let_go(ended, f"{ended}/work")
         self._end_what_is_left()
 
     def _end_what_is_left(self) -> None:
@@ -79,6 +130,29 @@ class Quarters:
         if os.path.lexists(self.path):
             remove_tree(self.path)
         remove_files_of(self.uid)
+
+
+def _in_an_orphan(work: Callable[[], None]) -> None:
+    """Run `work` in a process that nobody has to wait for and that holds no descriptor of ours."""
+    child = os.fork()
+    if child == 0:
+        try:
+            if os.fork() == 0:
+                linux.close_all_except(set())
+                work()
+        finally:
+            os._exit(0)
+    linux.wait_for_end_of(child)
+
+
+def remove_when_let_go(path: str, locked: str) -> None:
+    """Have `path` removed as soon as nobody holds the lock on the folder `locked`, in it or itself; does not wait."""
+
+    def wait_and_remove() -> None:
+        fcntl.flock(os.open(locked, os.O_RDONLY | os.O_DIRECTORY), fcntl.LOCK_EX)
+        remove_tree(path)
+
+    _in_an_orphan(wait_and_remove)
 
 
 def kill_user(uid: int) -> None:
@@ -105,18 +179,25 @@ def kill_user(uid: int) -> None:
                 pass  # none left, or the look above was at ones already dying
             finally:
                 os._exit(0)
-        os.waitpid(killer, 0)
+        linux.wait_for_end_of(killer)
         time.sleep(0.001)
 
 
-def _processes_of(uid: int) -> list[str]:
+def _wait_for(child: int) -> None:
+    with contextlib.suppress(
+        ChildProcessError
+    ):  # a slot ignores SIGCHLD: the kernel reaps it, and we wait all the same
+        os.waitpid(child, 0)
+
+
+def _processes_of(uid: int) -> list[int]:
     """The user's processes that are not dead; a zombie holds nothing, and may be its parent's to collect."""
     found = []
     for name in os.listdir("/proc"):
         if name.isdigit():
             with contextlib.suppress(OSError):  # it ended between the listing and now
                 if _status_field(name, "Uid").split()[0] == str(uid) and _status_field(name, "State")[0] not in "ZX":
-                    found.append(name)
+                    found.append(int(name))
     return found
 
 

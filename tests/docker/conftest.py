@@ -5,8 +5,10 @@
 
 from __future__ import annotations
 
+import fcntl
 import subprocess
 import sys
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -17,6 +19,16 @@ from sandbox.errors import SandboxUnavailable
 
 ROOT = Path(__file__).parents[2]
 BASE = "debian:bookworm-slim"
+# The suite runs in several processes. One builds the image, the others find it built; the last one out looks around.
+BUILDING, TESTING = (Path(tempfile.gettempdir(), f"soroban-docker-tests.{name}") for name in ("building", "testing"))
+BUILD_SECONDS = 600
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """The first test that needs the image waits for it, which on a busy machine takes minutes."""
+    for item in items:
+        if "image" in getattr(item, "fixturenames", ()):
+            item.add_marker(pytest.mark.timeout(2 * BUILD_SECONDS))
 
 
 @pytest.fixture(scope="session")
@@ -38,26 +50,17 @@ def engine() -> Iterator[Any]:
 def image(engine: Any) -> Any:
     """The sandbox image, built from this tree; layers that have not changed are taken from the engine's cache."""
     wheels = ROOT / "docker" / "wheels"
-    if not list(wheels.glob("*.whl")):
-        # With this machine's pip, which knows its index and its certificates; the build then asks nobody.
-        subprocess.run(
-            [sys.executable, "-m", "pip", "download", "-q", "--require-hashes", "--only-binary", ":all:",
-             "--python-version", "3.11", "-r", str(ROOT / "docker" / "sandbox.lock"), "-d", str(wheels)],
-            check=True,
-        )  # fmt: skip
-    command = [
-        "docker",
-        "build",
-        "-q",
-        "--network",
-        "host",
-        "-f",
-        "docker/sandbox.Dockerfile",
-        "-t",
-        "soroban-sandbox",
-        ".",
-    ]
-    built = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=280)
+    command = "docker build -q --network host -f docker/sandbox.Dockerfile -t soroban-sandbox ."
+    with BUILDING.open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not list(wheels.glob("*.whl")):
+            # With this machine's pip, which knows its index and its certificates; the build then asks nobody.
+            subprocess.run(
+                [sys.executable, "-m", "pip", "download", "-q", "--require-hashes", "--only-binary", ":all:",
+                 "--python-version", "3.11", "-r", str(ROOT / "docker" / "sandbox.lock"), "-d", str(wheels)],
+                check=True,
+            )  # fmt: skip
+        built = subprocess.run(command.split(), cwd=ROOT, capture_output=True, text=True, timeout=BUILD_SECONDS)
     assert built.returncode == 0, built.stderr[-2000:]
     return engine.images.get("soroban-sandbox")
 
@@ -65,8 +68,15 @@ def image(engine: Any) -> Any:
 @pytest.fixture(scope="session", autouse=True)
 def _nothing_stays() -> Iterator[None]:
     """At the end no container of ours is left."""
-    yield
-    if "sandbox.container" in sys.modules:
+    with TESTING.open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_SH)
+        yield
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return  # others are at work with theirs
+        if "sandbox.container" not in sys.modules:
+            return
         from sandbox import container
 
         try:

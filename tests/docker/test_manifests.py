@@ -93,5 +93,5 @@ def test_the_profile_is_dockers_and_few_justified_additions() -> None:
     added = [rule for rule in rules if rule["comment"].startswith("added: ")]
     assert canonical([rule for rule in rules if rule not in added]) == DOCKERS_DEFAULT
     names = sorted(name for rule in added for name in rule["names"])
-    assert names == ["mount", "mount_setattr", "pivot_root", "sethostname", "setns", "umount2", "unshare"]
+    assert names == ["clone", "mount", "mount_setattr", "pivot_root", "sethostname", "setns", "umount2", "unshare"]
     assert all(rule["action"] == "SCMP_ACT_ALLOW" and len(rule["comment"]) > 40 for rule in added)

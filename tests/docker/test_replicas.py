@@ -179,7 +179,7 @@ def test_three_replicas_one_killed_one_paused(image: Any, engine: Any) -> None:
         for name, pause, stroke in (
             ("killed", 1.5, containers[0].kill),
             ("paused", 1.5, containers[1].pause),
-            ("unpaused", 15.0, containers[1].unpause),
+            ("unpaused", 20.0, containers[1].unpause),
         ):
             time.sleep(pause)
             stroke()

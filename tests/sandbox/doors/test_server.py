@@ -238,12 +238,12 @@ def test_a_cell_without_limits_of_its_own_has_the_sessions_and_so_has_a_forks(fa
                 answer = await http.post(f"{url}/v1/sessions/{session}/execute", json={"code": "1", **more})
                 return int(answer.json()["peak_memory_bytes"])  # where the stand-in puts the limit it was given
 
-            opened = await http.post(url + "/v1/sessions", json={"limits": {"memory_bytes": 7_000_000}})
+            opened = await http.post(url + "/v1/sessions", json={"limits": {"memory_bytes": 70_000_000}})
             assert opened.status_code == 201
             session = opened.json()["session_id"]
             child = (await http.post(f"{url}/v1/sessions/{session}/fork", json={})).json()["session_id"]
-            assert await cell(session) == await cell(child) == 7_000_000
-            assert await cell(session, limits={"memory_bytes": 8_000_000}) == 8_000_000
+            assert await cell(session) == await cell(child) == 70_000_000
+            assert await cell(session, limits={"memory_bytes": 80_000_000}) == 80_000_000
             assert (await http.delete(f"{url}/v1/sessions/{session}")).status_code == 204
             assert shape(await http.post(f"{url}/v1/sessions/{session}/execute", json={"code": "1"}))[0] == 410
 

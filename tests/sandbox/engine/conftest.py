@@ -124,8 +124,10 @@ class Box:
         self.run("1")
         self.run("import sympy")
         self.pid = self._process.pid
-        # launcher, warden, mother, and two slots with a zygote and a spare jail each
-        while len(descendants(self.pid)) != 10:
+        # The driver, launcher, warden, mother; two slots, each with a bare and a warm zygote and a spare jail.
+        deadline = time.monotonic() + 30.0
+        while (count := len(descendants(self.pid))) != 12:
+            assert time.monotonic() < deadline, f"the engine has {count} processes at rest, not 12"
             time.sleep(0.05)
         self.resting = self.leftovers()
         readings = 0
@@ -176,11 +178,16 @@ class Box:
     def settle(self) -> dict[str, int]:
         """What is left over once the engine has had a moment: the next spare jail is made after the answer."""
         for _ in range(100):
-            with contextlib.suppress(FileNotFoundError, ProcessLookupError):
+            with contextlib.suppress(OSError):  # a process ended under the look at it
                 if (now := self.leftovers()) == self.resting:
                     return {}
             time.sleep(0.03)
         return {name: (self.resting[name], now[name]) for name in now if now[name] != self.resting[name]}  # type: ignore[misc]
+
+    def assert_like_new(self) -> None:
+        """The next program finds nothing of an earlier one: empty folders, and itself the first after its init."""
+        after = self.run("import os; sorted(os.listdir('.')), sorted(os.listdir('/tmp')), os.getpid()")
+        assert ast.literal_eval(str(after.value)) == ([], [], 2), after
 
     def close(self) -> None:
         assert self._process.stdin is not None
@@ -243,8 +250,7 @@ def must(box: Box) -> Callable[..., ExecResult]:
             else:
                 assert got == want, result
         assert seconds < limits.get("wall_seconds", 10.0) + 3.0, f"answered after {seconds:.1f} seconds"
-        after = box.run("import os; sorted(os.listdir('.')), sorted(os.listdir('/tmp')), os.getpid()")
-        assert ast.literal_eval(str(after.value)) == ([], [], 2), after
+        box.assert_like_new()
         return result
 
     return check

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import ast
 import asyncio
 import os
 import signal
 import time
+from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
@@ -15,7 +17,7 @@ import pytest
 
 from sandbox.display import pretty
 from sandbox.engine import Engine
-from sandbox.errors import Overloaded, SandboxError, SandboxUnavailable, SessionBusy, SessionLost
+from sandbox.errors import BadRequest, Overloaded, SandboxError, SandboxUnavailable, SessionBusy, SessionLost
 from sandbox.types import ExecRequest, Limits
 
 
@@ -116,7 +118,7 @@ def test_sessions_are_capped_and_one_cell_runs_at_a_time() -> None:
     asyncio.run(run())
 
 
-@pytest.mark.parametrize("depth", range(6))
+@pytest.mark.parametrize("depth", range(7))
 def test_every_process_may_be_killed_and_the_engine_recovers(depth: int) -> None:
     """From the launcher to the spare jail: the run that one carried fails as ours, later ones succeed."""
 
@@ -131,8 +133,9 @@ def test_every_process_may_be_killed_and_the_engine_recovers(depth: int) -> None
     async def run() -> None:
         async with started(preload=("numpy",)) as engine:
             launcher = engine._crew._process.pid  # type: ignore[union-attr]
-            while len(family := [launcher, *tree(launcher)]) != 6:
-                await asyncio.sleep(0.02)
+            async with asyncio.timeout(10.0):  # until the spare jail is there
+                while len(family := [launcher, *tree(launcher)]) != 7:
+                    await asyncio.sleep(0.02)
             job = asyncio.create_task(engine.run(ExecRequest(code="import time, numpy; time.sleep(0.6)\n1")))
             await asyncio.sleep(0.2)
             os.kill(family[depth], signal.SIGKILL)
@@ -162,5 +165,121 @@ def test_without_isolation_it_warns_and_says_so() -> None:
             assert late.status == "timeout"
         finally:
             await engine.close()
+
+    asyncio.run(run())
+
+
+def test_a_burst_of_sessions_waits_its_turn_and_spreads_over_the_slots() -> None:
+    async def run() -> None:
+        async with started(workers=2, preload=(), max_sessions=200) as engine:
+            names = await asyncio.gather(*(engine.open_session() for _ in range(150)))
+            results = await asyncio.gather(*(engine.run_in_session(name, ExecRequest(code="6 * 7")) for name in names))
+            assert {result.value for result in results} == {"42"}
+            shares = Counter(session.station.index for session in engine._sessions.values())
+            assert shares == {0: 75, 1: 75}
+
+    asyncio.run(run())
+
+
+@pytest.mark.filterwarnings("ignore:isolation is off:RuntimeWarning")
+def test_without_isolation_files_come_back_and_none_is_left() -> None:
+    async def run() -> None:
+        async with started(preload=(), isolation="none") as engine:
+            request = ExecRequest(code="import os; open('f', 'w').write('hi'); os.getcwd()", fetch=("f",))
+            result = await engine.run(request)
+        assert result.files == {"f": b"hi"}
+        folder = Path(ast.literal_eval(str(result.value)))
+        async with asyncio.timeout(5.0):
+            while folder.exists():
+                await asyncio.sleep(0.02)
+
+    asyncio.run(run())
+
+
+@pytest.mark.parametrize(
+    ("request_", "what"),
+    [
+        (ExecRequest(code="1", files={"a": b"x" * 100}, limits=Limits(file_bytes=50)), "files: 100 bytes in all"),
+        (ExecRequest(code="1", limits=Limits(memory_bytes=1000)), "memory_bytes is 1000, expected at least 16777216"),
+    ],
+)
+def test_what_cannot_even_begin_is_refused(request_: ExecRequest, what: str) -> None:
+    with pytest.raises(BadRequest, match=what):
+        request_.check()
+
+
+def test_the_least_memory_and_a_full_folder_are_answers_and_no_path_of_the_host_is_shown() -> None:
+    async def run() -> None:
+        async with started() as engine:
+            least = Limits(memory_bytes=int(Limits.MINIMUM["memory_bytes"]))
+            assert (await engine.run(ExecRequest(code="6 * 7", limits=least))).value == "42"
+            failed = await engine.run(ExecRequest(code="from json.decoder import nonsense"))
+            assert failed.error is not None
+            assert failed.error.message == "cannot import name 'nonsense' from 'json.decoder' (json/decoder.py)"
+            assert str(Path(os.__file__).parent) not in failed.error.traceback
+            session = await engine.open_session(limits=Limits(file_bytes=1 << 20))
+            await engine.run_in_session(session, ExecRequest(code="open('a', 'wb').write(b'x' * 900_000)"))
+            full = await engine.run_in_session(session, ExecRequest(code="1", files={"b": b"y" * 500_000}))
+            assert full.status == "error"
+            assert full.error is not None
+            assert "No space left" in full.error.message
+            assert (await engine.run_in_session(session, ExecRequest(code="2"))).value == "2"
+
+    asyncio.run(run())
+
+
+@pytest.mark.root
+def test_a_frozen_engine_charges_no_program_for_it() -> None:
+    """As `docker pause` does it: every process stops, and the clock goes on."""
+
+    async def run() -> None:
+        async with started() as engine:
+            tree_ = [engine._crew._process.pid, *tree(engine._crew._process.pid)]  # type: ignore[union-attr]
+            job = asyncio.create_task(
+                engine.run(
+                    ExecRequest(
+                        code="import time\nfor _ in range(10): time.sleep(0.1)", limits=Limits(wall_seconds=2.5)
+                    )
+                )
+            )
+            await asyncio.sleep(0.5)
+            tree_ += [pid for pid in tree(tree_[0]) if pid not in tree_]
+            for pid in tree_:
+                os.kill(pid, signal.SIGSTOP)
+            await asyncio.sleep(4.0)
+            for pid in reversed(tree_):
+                os.kill(pid, signal.SIGCONT)
+            assert (await job).status == "ok"
+
+    asyncio.run(run())
+
+
+def test_the_slots_own_time_is_not_a_programs() -> None:
+    """A program whose process has not begun has no clock yet; the kernel's clock of process 0 is the asker's own."""
+
+    async def run() -> None:
+        async with started() as engine:
+            brief = Limits(cpu_seconds=0.4)
+            for _ in range(150):  # the slot uses more than that for itself
+                await engine.run(ExecRequest(code="1"))
+            results = [await engine.run(ExecRequest(code="1", limits=brief)) for _ in range(20)]
+            assert {result.status for result in results} == {"ok"}
+
+    asyncio.run(run())
+
+
+def test_a_session_whose_slot_died_is_lost_and_says_so() -> None:
+    async def run() -> None:
+        async with started(workers=1) as engine:
+            session = await engine.open_session()
+            await engine.run_in_session(session, ExecRequest(code="x = 1"))
+            launcher = engine._crew._process.pid  # type: ignore[union-attr]
+            _warden, slot, *_ = tree(launcher)
+            os.kill(slot, signal.SIGKILL)
+            async with asyncio.timeout(5.0):
+                while engine.status().live_sessions:
+                    await asyncio.sleep(0.02)
+            with pytest.raises(SessionLost, match="the process that held it died"):
+                await engine.run_in_session(session, ExecRequest(code="x"))
 
     asyncio.run(run())

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
 from collections.abc import Iterator
 from typing import Any
 
 import pytest
 
-from sandbox.errors import SessionBusy, SessionLost
+from sandbox.errors import SandboxError, SessionBusy, SessionLost
 
 
 @pytest.fixture
@@ -172,3 +173,40 @@ def test_a_session_may_step_into_no_other_namespaces(box: Any, session: str) -> 
         "[libc.unshare(f) for f in (0x10000000, 0x20000, 0x78020000)], libc.mount(b'x', b'/box', b'tmpfs', 0, 0)"
     )
     assert box.cell(session, code).value == "([-1, -1, -1], -1)"
+
+
+# Answers the order to fork in its own words, by processes that are gone when they are heard of.
+LIES_ABOUT_FORKING = """
+import os, sys
+fork = os.fork
+def lie():
+    line = sys._getframe(1).f_locals["new_line"]
+    for word in (b'{"branch": "init"}', b'{"branch": "program"}'):
+        if (child := fork()) == 0:
+            os.write(line, word)
+            os._exit(0)
+        os.waitpid(child, 0)
+    return fork() or os._exit(0)
+os.fork = lie
+"""
+
+
+def test_a_session_that_lies_about_its_fork_harms_itself_only(box: Any, session: str) -> None:
+    others = [box.do("open") for _ in range(2)]  # one a slot
+    for other in others:
+        box.cell(other, "x = 41")
+    box.cell(session, LIES_ABOUT_FORKING)
+    with pytest.raises(SandboxError):
+        box.do("fork", session=session)
+    for other in others:
+        assert box.cell(other, "x + 1").value == "42"
+        box.do("close", session=other)
+
+
+def test_a_session_that_floods_its_line_holds_up_nobody(box: Any, session: str) -> None:
+    """It says that its cells are done, before they are asked for, and reads no order: its line fills up."""
+    flood = "import os\nwhile True:\n    os.write(191, b'done')"
+    for _ in range(3):
+        with contextlib.suppress(SandboxError):
+            box.cell(session, flood, limits={"wall_seconds": 1.0})
+    assert box.run("6 * 7").value == "42"

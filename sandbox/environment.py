@@ -1,0 +1,24 @@
+"""The environment that the engine's processes start with, and so its programs: these variables, none of the caller's.
+
+Each gives all machines the same: where commands and files are, language, clock, hashes. A secret of the caller's cannot
+be read by a program because it never arrives.
+"""
+
+from __future__ import annotations
+
+ENVIRONMENT = {
+    "PATH": "/usr/local/bin:/usr/bin:/bin",
+    "HOME": "/box/work",
+    "LANG": "C.UTF-8",
+    "TZ": "UTC",
+    "PYTHONHASHSEED": "0",
+    "PYTHONDONTWRITEBYTECODE": "1",
+    "MPLBACKEND": "Agg",
+    "MPLCONFIGDIR": "/box/tmp",
+    # One thread each: two libraries that start as many as there are cores make everything slower, and no thread may
+    # exist when a zygote forks.
+    "OMP_NUM_THREADS": "1",
+    "OPENBLAS_NUM_THREADS": "1",
+    "MKL_NUM_THREADS": "1",
+    "NUMEXPR_NUM_THREADS": "1",
+}

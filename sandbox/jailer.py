@@ -1,0 +1,136 @@
+"""Makes a slot's jails, of whichever tier the machine offers, and says what a program gives up on entering one.
+
+For a run it has one ready before it is asked. A session gets a user and a control group of its own.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from typing import Any
+
+from sandbox import branch, wire
+from sandbox.branch import Branch
+from sandbox.census import Census
+from sandbox.errors import BadRequest, SandboxError, SandboxUnavailable, SessionBusy, SessionLost
+from sandbox.jail import cgroups, namespaces, none, pod
+from sandbox.jail.namespaces import Confinement, Jail
+from sandbox.life import Host, Life, Place
+
+FIRST_UID, FIRST_SESSION_UID, SESSION_UIDS = 60_100, 61_000, 4_000
+_OVERHEAD_BYTES = 256 << 20  # what a warm zygote has mapped to write, generously
+_SPARE_FILE_BYTES = 64 << 20  # Limits.file_bytes' default: a spare jail of another size is of no use
+
+
+class Jailer:
+    """Makes the jails of slot `index`; puts its own process into the slot's control group."""
+
+    def __init__(self, host: Host, index: int) -> None:
+        self._host, self._index = host, index
+        self._forker = namespaces.Forker(host.proc)
+        self._group = host.enter_group(index)
+        self._sessions_opened = 0
+        self.spare: Place | None = None  # the next run's
+
+    def begin(self, message: wire.Message, *, session: bool) -> Life:
+        """A life that has its jail and its limits, but no process yet.
+
+        Raises:
+            OSError: the machine has no room for another jail.
+        """
+        limits, group = message["limits"], self._group
+        self._sessions_opened += session
+        jail = self._jail(limits["file_bytes"], session=session)
+        try:
+            if group is not None:
+                if session:
+                    group = self._session_group(self._host.groups)
+                group.begin(limits["memory_bytes"], limits["processes"])
+        except OSError:
+            jail.end()
+            raise
+        return Life(message["id"], jail, group, session, warm=message["warm"])
+
+    def _jail(self, file_bytes: int, *, session: bool) -> Place:
+        if not session and self.spare is not None and self.spare.file_bytes == file_bytes:
+            jail, self.spare = self.spare, None
+            return jail
+        if not self._host.isolated and not self._host.pod:
+            return none.Folder(file_bytes)
+        if not self._host.root:
+            uid, gid = os.geteuid(), os.getegid()
+        elif session:
+            uid = gid = FIRST_SESSION_UID + (self._index * 64 + self._sessions_opened) % SESSION_UIDS
+        else:
+            uid = gid = FIRST_UID + self._index
+        if self._host.pod:
+            return pod.Quarters(uid, file_bytes)
+        return Jail(self._forker, uid=uid, gid=gid, userns=not self._host.root, file_bytes=file_bytes)
+
+    def _session_group(self, groups: cgroups.Folder | None) -> cgroups.Group:
+        assert groups is not None, "a slot has a group where sessions can have theirs, and only there"
+        return groups.group(f"session-{self._index}-{self._sessions_opened}")
+
+    def prepare_spare(self) -> None:
+        """Make the next run's jail while nobody waits for it."""
+        if self.spare is None and not self._host.pod:  # there, one folder a user is all there is
+            with contextlib.suppress(OSError):  # the run that needs one will say why it cannot be had
+                self.spare = self._jail(_SPARE_FILE_BYTES, session=False)
+
+    def confinement(self, life: Life, limits: dict[str, Any]) -> Confinement:
+        jail = life.jail
+        return Confinement(
+            uid=jail.uid,
+            gid=jail.gid,
+            userns=jail.userns,
+            session=life.session,
+            cpu_seconds=limits["cpu_seconds"],
+            file_bytes=limits["file_bytes"],
+            # The jail's init is one of them. Without isolation the kernel would count all that this user runs.
+            processes=None if life.group or not (self._host.isolated or self._host.pod) else limits["processes"] + 1,
+            data_bytes=None if life.group else 2 * limits["memory_bytes"] + _OVERHEAD_BYTES,
+            isolated=self._host.isolated,
+            pod=self._host.pod,
+        )
+
+    def fork(self, name: str, parent: Life | None, census: Census) -> Life:
+        """A copy of the session `parent`, running, in a jail nested in its own; see `sandbox/branch.py`.
+
+        Raises:
+            SessionLost: there is no such session any more.
+            BadRequest: not on this tier.
+            SessionBusy: the session has what a fork cannot part, or does not fork.
+            SandboxUnavailable: the machine allows no nested namespaces, or the copy failed.
+        """
+        if parent is None or parent.line is None:
+            raise SessionLost("the session ended before it could be forked")
+        if not isinstance(parent.jail, (Jail, Branch)):
+            raise BadRequest("sessions can be forked in the jail only: its namespaces keep the two apart")
+        if not census.family(parent):
+            raise SessionLost("the session ended before it could be forked")
+        branch.refuse_if_entangled(census.watch, parent.numbers[0])
+        line, init, program = branch.ask_for_branch(parent.line)
+        try:
+            jail = Branch(init, parent.jail.uid, parent.jail.gid, parent.jail.file_bytes)
+        except OSError as error:  # it ended at once, or was never what it said
+            line.close()
+            raise SessionBusy(f"the session did not fork: {error}") from None
+        life = Life(name, jail, None, True, line, program, warm=parent.warm, parent=parent)
+        try:
+            number = census.number_in(parent, init)
+            if number is None:
+                raise SandboxUnavailable("the forked session ended at once")
+            branch.furnish(jail, parent.jail, number, self._host.proc)
+            life.numbers = [found for found in (census.number_in(parent, program), number) if found]
+            if self._host.groups is not None:
+                self._sessions_opened += 1
+                life.group = self._session_group(self._host.groups)
+                life.group.enter(init)
+                life.group.enter(program)
+            wire.send(line, {"go": True})
+        except (SandboxError, OSError):
+            line.close()
+            jail.end()
+            raise
+        parent.branches += 1
+        return life

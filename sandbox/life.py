@@ -1,0 +1,95 @@
+"""What a slot knows of the machine, and of each program, session and zygote while it lives. Records; they do nothing.
+
+Clock, pids and control group are the kernel's; nothing here was said by a program.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import math
+import socket
+import time
+from dataclasses import dataclass, field
+from typing import Any
+
+from sandbox.branch import Branch
+from sandbox.jail import cgroups, none, pod
+from sandbox.jail.namespaces import Jail
+
+Place = Jail | none.Folder | pod.Quarters  # where a program runs, by tier
+
+
+@dataclass(frozen=True)
+class Host:
+    """What this engine found on its machine; shared by all its processes."""
+
+    proc: int
+    root: bool
+    isolated: bool
+    pod: bool
+    groups: cgroups.Folder | None
+
+    def enter_group(self, index: int) -> cgroups.Group | None:
+        """Put the caller, and so all it will fork, into its slot's control group."""
+        if self.groups is None:
+            return None
+        group = self.groups.group(f"slot{index}")
+        group.enter(0)
+        return group
+
+
+@dataclass
+class Cell:
+    """What is being timed: a run, or one cell of a session."""
+
+    name: str
+    began: float
+    cpu_before: float
+    limits: dict[str, Any]
+    why: str | None = None  # timeout or cancelled, once we have decided to end it
+
+
+@dataclass
+class Life:
+    """A jailed program's process: a run, or a session between its opening and its end."""
+
+    name: str
+    jail: Place | Branch
+    group: cgroups.Group | None
+    session: bool
+    line: socket.socket | None = None
+    pid: int = 0
+    cell: Cell | None = None
+    why_ended: str | None = None
+    killed: bool = False  # by us
+    warm: bool = False
+    numbers: list[int] = field(default_factory=list)  # its process and its init, as /proc numbers them
+    parent: Life | None = None  # of a forked session
+    branches: int = 0  # live sessions whose namespaces are nested in this one's
+    over: bool = False  # it has ended, but its namespaces hold its branches
+    given_up_at: float = math.inf  # when to do without word of its end
+    peak: int = 0  # where no control group counts
+
+    @property
+    def depth(self) -> int:
+        """How many forks lie between a session and the one that was opened."""
+        return 0 if self.parent is None else 1 + self.parent.depth
+
+    def cpu_seconds(self) -> float:
+        """CPU time of the program's process so far, from the kernel's clock for it."""
+        if not self.pid:
+            return 0.0  # it has not begun; the clock of process 0 would be our own
+        with contextlib.suppress(OSError):
+            seconds: float = time.clock_gettime((~self.pid << 3) | 2)
+            return seconds
+        return 0.0
+
+
+@dataclass
+class Zygote:
+    """Forks this slot's programs; `number` is what /proc calls it, `inherited` what each fork has of its memory."""
+
+    line: socket.socket
+    warm: bool
+    number: int = 0
+    inherited: int = 0

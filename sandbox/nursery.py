@@ -1,0 +1,66 @@
+"""A slot's two zygotes: the bare one, which it forks itself, and the warm one, which the mother forks for it.
+
+Orders go out here; what a zygote says is read by the slot.
+"""
+
+from __future__ import annotations
+
+import signal
+from collections.abc import Callable
+from functools import partial
+from typing import NoReturn
+
+from sandbox import wire
+from sandbox.jail import linux, namespaces
+from sandbox.life import Life, Zygote
+from sandbox.poll import Poll
+from sandbox.spawn import serve_forks
+
+
+class Nursery:
+    """The zygotes that live, at most one of each kind. `on_word` is called when one has said something, or died."""
+
+    def __init__(self, proc: int, poll: Poll, on_word: Callable[[Zygote], None]) -> None:
+        self._proc, self._poll, self._on_word = proc, poll, on_word
+        self._zygotes: dict[bool, Zygote] = {}  # by whether they are warm
+
+    def fork_bare(self) -> None:
+        ours, theirs = wire.pair()
+
+        def child() -> NoReturn:
+            signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+            linux.prctl(linux.PR_SET_PDEATHSIG, signal.SIGKILL)
+            linux.close_all_except({theirs.fileno(), self._proc})
+            serve_forks(theirs, self._proc)
+
+        with theirs:
+            namespaces.fork(child)
+        self.adopt(Zygote(ours, warm=False))
+
+    def adopt(self, zygote: Zygote) -> None:
+        self._zygotes[zygote.warm] = zygote
+        self._poll.watch(zygote.line.fileno(), partial(self._on_word, zygote))
+
+    def forget(self, zygote: Zygote) -> None:
+        """It has died."""
+        self._poll.unwatch(zygote.line.fileno())
+        zygote.line.close()
+        del self._zygotes[zygote.warm]
+
+    def order(self, life: Life, confinement: namespaces.Confinement, files: list[int]) -> None:
+        """Have a program's process forked into its jail, with copies of `files`.
+
+        Raises:
+            KeyError: its zygote has died.
+            OSError: it dies just now.
+        """
+        message = {"id": life.name, "confinement": confinement.to_json()}
+        wire.send(self._zygotes[life.warm].line, message, [life.jail.pidfd, *files])
+
+    def numbers(self) -> list[int]:
+        """What /proc calls them."""
+        return [zygote.number for zygote in self._zygotes.values()]
+
+    def inherited(self, life: Life) -> int:
+        """Memory, in bytes, that its process had from its zygote when it began."""
+        return zygote.inherited if (zygote := self._zygotes.get(life.warm)) else 0
