@@ -67,6 +67,12 @@ def _parser() -> argparse.ArgumentParser:
         metavar="FILE",
         help="refuse what shares a problem with these; default: ../shared/data/benchmarks; alone: check nothing",
     )
+    mix.add_argument(
+        "--format",
+        choices=("jsonl", "parquet"),
+        default="jsonl",
+        help="of the shards; `datasets` reads either, our trainer jsonl (default)",
+    )
     mix.add_argument("--workers", type=int, default=len(os.sched_getaffinity(0)))
     mix.add_argument("--quiet", action="store_true")
     return parser
@@ -148,8 +154,12 @@ def _print_verification(manifest: Manifest) -> None:
         reasons = ", ".join(f"{reason} {count:,}" for reason, count in counts.items() if reason not in ("in", "kept"))
         print(f"{name:<24} {counts['in']:>9,} {kept:>9,} {kept / counts['in']:>6.1%}  {reasons}")
     if outputs := manifest.summary.get("outputs"):
-        share = outputs["printed_again"] / outputs["recorded"]
-        print(f"recorded outputs printed again: {outputs['printed_again']:,} of {outputs['recorded']:,} ({share:.1%})")
+        recorded, again, causes = outputs["recorded"], outputs["printed_again"], outputs["differing"]
+        counted = recorded - causes.get("recorded_timeout", 0)
+        print(f"recorded outputs printed again: {again:,} of {recorded:,} ({again / recorded:.1%})")
+        print(f"  without recorded timeouts: {again:,} of {counted:,} ({again / max(1, counted):.1%})")
+        for cause, count in causes.items():
+            print(f"  {cause}: {count:,} (differing.jsonl)")
     if verdicts := manifest.summary.get("recorded_verdicts"):
         print(f"against the publisher's verdicts: {', '.join(f'{name} {n:,}' for name, n in verdicts.items())}")
     print(f"kept {manifest.rows_out:,} in {manifest.seconds:.1f} s")
@@ -169,10 +179,20 @@ def _mix(arguments: argparse.Namespace) -> int:
         seed=arguments.seed,
         benchmarks=benchmarks,
     )
-    manifest = mix(arguments.inputs, arguments.out, settings=settings, workers=arguments.workers, quiet=arguments.quiet)
+    manifest = mix(
+        arguments.inputs,
+        arguments.out,
+        settings=settings,
+        workers=arguments.workers,
+        form=arguments.format,
+        quiet=arguments.quiet,
+    )
     print(f"mixed {manifest.rows_out:,} of {manifest.rows_in:,} rows in {manifest.seconds:.1f} s")
     for reason, count in manifest.dropped.items():
         print(f"  left out, {reason.replace('_', ' ')}: {count:,}")
+    for part in manifest.summary["parts"]:
+        lacking = "" if part["target"] is None else f" of {part['target']:,}, {part['missing']:,} missing"
+        print(f"  {part['part']}: {part['used']:,}{lacking}")
     return _complain_of_bad_lines(manifest, arguments.out)
 
 

@@ -9,7 +9,7 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +22,7 @@ from dataset.sources.hub import fetch
 from dataset.sources.k12_zh import topics
 from dataset.sources.reading import read_rows
 from dataset.sources.records import Candidate
-from dataset.types import solution_to_json
+from dataset.types import problem_to_json, solution_to_json
 from sandbox.errors import InputError
 
 References = dict[int, str]  # by a hash of the normalised question
@@ -116,7 +116,7 @@ def build(
                 if found:
                     problem = found[0].solution.problem
                     subjects[problem.subject] += 1
-                    write_line(problems_file, asdict(problem))
+                    write_line(problems_file, problem_to_json(problem))
     manifest = Manifest(
         stage=f"build {name}",
         rows_in=counts["rows"],

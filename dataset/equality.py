@@ -64,6 +64,8 @@ def _trees(reference: str, predicted: str, question: str | None) -> Decided:
         theirs = _read(predicted, replace(hints, dimension=known[0] if known else None))
     except Unreadable:
         return Decided(None, "unreadable prediction")
+    if known is None and isinstance(theirs, Qty) and (known := units.scale(theirs.unit)) is not None:
+        ours = _read(reference, replace(hints, dimension=known[0]))  # the m of "25 m" is now known to be a meter
     try:
         return compare(ours, theirs, question)
     except RecursionError:  # trees are shallow, but the caller's own stack may be nearly full
@@ -127,6 +129,8 @@ def _date(reference: str, predicted: str, question: str | None) -> Decided | Non
 def _choice(reference: str, predicted: str, question: str | None) -> Decided | None:
     ours = phrases.choice(reference)
     theirs = phrases.choice(predicted)
+    if ours is not None and theirs is None and asked.options(question) and re.fullmatch(r"\(?[a-j]\)?", predicted):
+        theirs = phrases.choice(predicted.upper())
     if ours is not None and theirs is not None:
         return Decided(ours == theirs, "choice")
     if (ours is None) != (theirs is None) and (letters := asked.options(question)):
@@ -154,5 +158,11 @@ def _words(reference: str, predicted: str, question: str | None) -> Decided | No
     return None if theirs is None else Decided(ours == theirs, "words")
 
 
+def _circled(reference: str, predicted: str, question: str | None) -> Decided | None:
+    """①③, the statements that hold, in any order."""
+    ours, theirs = phrases.circled(reference), phrases.circled(predicted)
+    return None if ours is None else Decided(ours == theirs, "choice")
+
+
 TextRule = Callable[[str, str, str | None], Decided | None]
-TEXT_RULES: tuple[TextRule, ...] = (_clock, _date, _choice, _words)
+TEXT_RULES: tuple[TextRule, ...] = (_clock, _date, _choice, _circled, _words)

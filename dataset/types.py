@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass, fields
 from typing import Any, Literal, get_args
 
 from sandbox.errors import InputError
@@ -63,12 +63,20 @@ class Verdict:
     predicted: str | None
 
 
+_PROBLEM_FIELDS = tuple(field.name for field in fields(Problem))
+
+
+def problem_to_json(problem: Problem) -> dict[str, Any]:
+    """The problem's fields, in their order. (`dataclasses.asdict` copies deeply, which is slow.)"""
+    return {name: getattr(problem, name) for name in _PROBLEM_FIELDS}
+
+
 def solution_to_json(solution: Solution) -> dict[str, Any]:
     """One flat object: the problem's fields under "problem", turns as [kind, text] pairs."""
     return {
         "id": solution.id,
         "style": solution.style,
-        "problem": asdict(solution.problem),
+        "problem": problem_to_json(solution.problem),
         "turns": [[turn.kind, turn.text] for turn in solution.turns],
     }
 

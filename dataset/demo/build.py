@@ -5,13 +5,12 @@ from __future__ import annotations
 import random
 import time
 from collections import Counter
-from dataclasses import asdict
 from pathlib import Path
 
 from dataset.demo.problems import STYLES, draw_problems, solution
 from dataset.demo.spoil import choose, spoil
 from dataset.files import Manifest, sha256, versions, write_line, written_whole
-from dataset.types import solution_to_json
+from dataset.types import problem_to_json, solution_to_json
 from sandbox.errors import InputError
 
 
@@ -43,7 +42,7 @@ def build_demo(out: Path, *, problems: int, test_problems: int, seed: int, spoil
         written_whole(paths[2]) as spoiled_file,
     ):
         for made in test:
-            write_line(test_file, asdict(made.problem))
+            write_line(test_file, problem_to_json(made.problem))
         for made in train:
             for style in STYLES:
                 candidate = solution(made, style)

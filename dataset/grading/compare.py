@@ -10,8 +10,8 @@ from collections.abc import Callable, Sequence
 
 from dataset.grading import asked, exact, sets
 from dataset.grading.quantities import Asking, base, percent, quantity, ratio
-from dataset.grading.shapes import alone, members, settled, unnamed
-from dataset.grading.tree import App, Many, Mat, Node, Rel, Seq, Sym, Words
+from dataset.grading.shapes import alone, members, settled, unnamed, values_by_name
+from dataset.grading.tree import App, Many, Mat, Node, Qty, Rel, Seq, Sym, Words
 from dataset.grading.values import Decided, all_of, same_value
 
 MAX_LIST = 60  # items that are matched in any order; longer lists must come in the reference's
@@ -90,6 +90,15 @@ def _list(reference: Node, predicted: Node, asking: Asking) -> Decided | None:
     ours, theirs = members(reference), members(predicted)
     if len(ours) != len(theirs):
         return Decided(False, "list")
+    if (named := values_by_name(reference)) is not None:  # x = 1, y = 2 is neither x = 2, y = 1 nor (2, 1)
+        other = values_by_name(predicted) or dict(zip(named, theirs, strict=True))
+        same_names = named.keys() == other.keys()
+        return (
+            all_of("list", [asking.same(named[x], other[x]) for x in named]) if same_names else Decided(False, "list")
+        )
+    nouns, other_nouns = _nouns(ours), _nouns(theirs)
+    if nouns and nouns.keys() == other_nouns.keys():  # 5 red, 3 blue is not 3 red, 5 blue
+        return all_of("list", [asking.same(nouns[noun], other_nouns[noun]) for noun in nouns])
     worded = all(isinstance(item, (Words, Sym)) for item in ours)
     if len(ours) > MAX_LIST or (worded and asked.ordered(asking.question)):
         return all_of("list", [asking.same(a, b) for a, b in zip(ours, theirs, strict=True)])
@@ -104,6 +113,12 @@ def _list(reference: Node, predicted: Node, asking: Asking) -> Decided | None:
         else:
             return Decided(None if undecided else False, "list")
     return Decided(True, "list")
+
+
+def _nouns(items: Sequence[Node]) -> dict[str, Node]:
+    """The quantities by what they count; empty where they are not all of different things."""
+    found: dict[str, Node] = {item.unit: item for item in items if isinstance(item, Qty)}
+    return found if len(found) == len(items) > 1 else {}
 
 
 def _tuple(reference: Node, predicted: Node, asking: Asking) -> Decided | None:
@@ -124,9 +139,7 @@ def _coordinates(reference: Seq, predicted: Node, question: str | None) -> Seque
     if not isinstance(predicted, (Seq, Many)):
         return None
     items = predicted.items
-    named = {item.sides[0].name: item.sides[1] for item in items
-             if isinstance(item, Rel) and item.ops == ("=",) and isinstance(item.sides[0], Sym)}  # fmt: skip
-    if len(named) == len(items):
+    if (named := values_by_name(predicted)) is not None:
         return [named[name] for name in sorted(named)]
     if isinstance(predicted, Seq) and (predicted.open, predicted.close) != (reference.open, reference.close):
         return items if _only_a_tuple(reference, predicted, question) else None
@@ -153,8 +166,18 @@ def _one_of_several(reference: Node, predicted: Node, asking: Asking) -> Decided
     if not isinstance(predicted, (Many, Seq)):
         return None
     items = members(predicted) if isinstance(predicted, Many) else []
+    if isinstance(predicted, Many) and predicted.joint == "and" and _mixed(items):
+        return asking.same(reference, App("add", tuple(items)))
     same = bool(items) and all(asking.same(reference, item).correct for item in items)
     return Decided(same, "number of answers")
+
+
+def _mixed(items: Sequence[Node]) -> bool:
+    """Whether these are the parts of "2 and 3/4"."""
+    if len(items) != 2 or not (isinstance(items[1], App) and items[1].op == "div"):
+        return False
+    whole, part = map(sets.real, items)
+    return whole is not None and part is not None and whole >= 1 and whole % 1 == 0 and 0 < part < 1
 
 
 def _equation(reference: Node, predicted: Node, asking: Asking) -> Decided | None:

@@ -171,7 +171,9 @@ class _Lexer:
         """A run of letters outside of \\text{…}."""
         lower = run.lower()
         last = self.found[-1] if self.found else None
-        after_value = last is not None and (last.kind in ("number", "letter", "name") or last.text in ("}", ")", "$"))
+        after_value = last is not None and (
+            last.kind in ("number", "letter", "name") or last.text in ("}", ")", "$", "pi")
+        )
         if lower in ("and", "or") and self.found:
             self.add("sign", lower)
         elif lower in FUNCTIONS or run in CONSTANTS or lower in ("infinity", "infty") or lower in CONSTRUCTORS:
@@ -203,7 +205,8 @@ class _Lexer:
         full = {"m": "meter", "s": "second", "h": "hour", "g": "gram", "l": "liter", "t": "ton"}.get(letter)
         if full is None:
             return False
-        if UNITS[letter][0] == self.hints.dimension:
+        measured, wanted = UNITS[letter][0], self.hints.dimension
+        if measured == wanted or (measured == "length" and wanted in ("area", "volume")):
             return True
         question = self.hints.question
         return asked.mentions(question, full) or (full.endswith("er") and asked.mentions(question, full[:-2] + "re"))

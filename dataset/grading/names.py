@@ -37,7 +37,7 @@ LABELS = frozenset(
 WRAPPERS = frozenset({"hline", "mathstrut", "boxed", "fbox", "mathop", "mathbin", "mathrel", "ensuremath"})
 FUNCTION_LETTERS = frozenset("fghFGHPp")  # f(3) is a function's value, x(x + 1) a product
 # Short words that are words wherever they stand; other short runs of letters are variables.
-SMALL_WORDS = frozenset({"of", "per", "sq", "to", "mod", "usd", "rs", "rmb", "inr", "eur", "gbp"})
+SMALL_WORDS = frozenset({"of", "per", "sq", "to", "mod", "mph", "kph", "usd", "rs", "rmb", "inr", "eur", "gbp"})
 NUMBER_WORDS = dict(
     zip(
         str.split(

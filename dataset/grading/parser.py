@@ -148,7 +148,7 @@ class Parser(AtomReader):
 
     def ratio(self) -> Node:
         parts = [self.sum()]
-        while self.next.text in (":", "colon") or (self.next.kind == "word" and self.next.text == "to"):
+        while self.next.text in (":", "colon") or (self.next.kind == "word" and self.next.text in ("to", "比")):
             self.take()
             parts.append(self.sum())
         return App("ratio", tuple(parts)) if len(parts) > 1 else parts[0]
@@ -202,12 +202,12 @@ class Parser(AtomReader):
         if self.next.text in ("pmod", "bmod", "mod") or (self.next.text == "(" and self.after(("mod",))):
             return Qty(value, f"mod {self.modulus()}")
         token = self.next
-        if token.kind != "word" or token.text in EQUALS | {"to", "in"}:
+        if token.kind != "word" or token.text in EQUALS | {"to", "in", "比"}:
             return None
         value = self.multiplied(value)
         phrase = self.unit_words()
         if not phrase:
-            return value
+            return self.with_smaller(value) if self.next.kind == "number" else value
         found: Node = Qty(value, units.phrase(phrase))
         following = self.next
         if following.kind == "number":  # "2 hours 30 minutes", 5元6角
@@ -218,6 +218,15 @@ class Parser(AtomReader):
                 raise Unreadable(f"a number after {phrase!r}")
             found = App("add", (found, smaller))
         return found
+
+    def with_smaller(self, value: Node) -> Node:
+        """1万 with the 8千 that follows it."""
+        self.deeper()
+        rest = self.product()
+        self.shallower()
+        if isinstance(rest, Qty):
+            return Qty(App("add", (value, rest.value)), rest.unit)
+        return App("add", (value, rest))
 
     def modulus(self) -> str:
         """What "(mod 17)" and its like say a residue is modulo of."""

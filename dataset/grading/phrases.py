@@ -15,7 +15,7 @@ _WRAPPER = re.compile(
 _LEAD = re.compile(
     r"^(?:\\text\{\s*)?(?:(?:so|thus|hence|therefore),? )?(?:the )?(?:final |correct )?"
     r"(?:answer|option|choice|result)s?(?: is| are)?\s*[:=]?\s*\}?\s*"
-    r"|^(?:正确)?(?:答案|选项)(?:是|为)?\s*[:：]?\s*|^答\s*[:：]\s*|^选择?\s*(?=[A-H])"
+    r"|^(?:一共|总共|共)有?(?=\d)|^(?:正确)?(?:答案|选项)(?:是|为)?\s*[:：]?\s*|^答\s*[:：]\s*|^选择?\s*(?=[A-H])"
     r"|^(?:about|approximately|approx\.?|roughly|nearly|大约|约|近似|≈|\\approx|\\sim)\s*",
     re.IGNORECASE,
 )
@@ -27,8 +27,11 @@ _SAME = (
     ("undefined", "does not exist", "dne", "doesnt exist", "不存在", "无意义"),
     ("infinitely many", "infinite", "infinity", "infinitely many solutions", "无数", "无穷多", "无数个"),
     ("yes", "true", "correct", "right", "是", "对", "正确", "是的", "能", "可以", "够"),
+    *((f"星期{day}", f"周{day}", f"礼拜{day}") for day in "一二三四五六"),
+    ("星期日", "星期天", "周日", "周天", "礼拜天"),
     ("no", "false", "incorrect", "wrong", "否", "错", "不是", "错误", "不对", "不能", "不可以", "不够"),
-    ("all real numbers", "all reals", "real numbers", "all real x", "全体实数", "任意实数", "一切实数", "实数集"),
+    ("all real numbers", "all reals", "reals", "real numbers", "all real x",
+     "全体实数", "任意实数", "一切实数", "实数集"),
 )  # fmt: skip
 # What these mean where a set is expected.
 SETS: dict[str | None, Node] = {"all real numbers": Sym("RR"), "no solution": Seq("{", (), "}")}
@@ -40,7 +43,11 @@ _ONES = str.split(
 )
 _TENS = str.split("twenty thirty forty fifty sixty seventy eighty ninety")
 _ENGLISH = {word: value for value, word in enumerate(_ONES)} | {word: 20 + 10 * at for at, word in enumerate(_TENS)}
-_DIGITS = {character: value for value, character in enumerate("零一二三四五六七八九")} | {"两": 2, "〇": 0, "半": 0}
+_PARTS = dict(zip(str.split("half third quarter fifth sixth seventh eighth ninth tenth"), range(2, 11), strict=True))
+_PARTS |= {"halve": 2, "fourth": 4}
+_DIGITS = {character: value for value, character in enumerate("零一二三四五六七八九")} | {"两": 2, "〇": 0}
+_ZH = "零〇一二三四五六七八九十百千万亿两"  # the digits and places of a number
+_LONGEST = 200  # characters of a number written out: 亿 a thousand times is none that Python prints
 _PLACES = {"十": 10, "百": 100, "千": 1000}
 _TIME = re.compile(
     r"(?P<early>上午|早上|早晨|凌晨)?(?P<late>下午|晚上|傍晚)?(?P<noon>中午)?\s*(?P<hour>\d{1,2})"
@@ -48,11 +55,13 @@ _TIME = re.compile(
     r"\s*(?P<meridian>[ap]\s*\.?\s*m\b\.?|o\s*'?\s*clock)?",
     re.IGNORECASE,
 )
+_TIMES = {"noon": 12 * 3600, "midday": 12 * 3600, "正午": 12 * 3600, "midnight": 0, "午夜": 0}
 _MONTH = "|".join(f"{month[:3]}(?:{month[3:]})?" for month in _MONTHS)
 _DATE = re.compile(
     rf"(?:(?P<month>{_MONTH})\.?\s*(?P<day>\d{{1,2}})(?:st|nd|rd|th)?"
     rf"|(?P<day2>\d{{1,2}})(?:st|nd|rd|th)?\s*(?:of\s+)?(?P<month2>{_MONTH})\.?)"
-    r"(?:\s*,?\s*(?P<year>\d{4}))?|(?:(?P<year_zh>\d{4})年)?(?P<month_zh>\d{1,2})月(?P<day_zh>\d{1,2})[日号]",
+    r"(?:\s*,?\s*(?P<year>\d{4}))?|(?:(?P<year_zh>\d{4})年)?(?P<month_zh>\d{1,2})月(?P<day_zh>\d{1,2})[日号]"
+    r"|(?P<year_iso>\d{4})-(?P<month_iso>\d{2})-(?P<day_iso>\d{2})",
     re.IGNORECASE,
 )
 _CHOICE = re.compile(r"\(?\s*([A-J])\s*\)?(?:\s*[).:：、.]\s*\S.*|\s*[).:]?)?", re.DOTALL)
@@ -80,6 +89,8 @@ def words(text: str) -> str | None:
     """The words of an answer that has nothing but words, in one form; None where it has digits or mathematics."""
     said = plain(text)
     said = re.sub(r"\\(?:emptyset|varnothing)\s*", "emptyset", said)
+    if said in _MEANING:
+        return _MEANING[said]
     if re.search(r"[\d\\=+*/^_<>|&%$]", said) or not re.search(r"[A-Za-z\u4e00-\u9fff]{2}", said):
         return None
     said = re.sub(r"[^\w\s\u4e00-\u9fff]", " ", said.replace("'", "")).lower()
@@ -107,9 +118,18 @@ def several_choices(text: str) -> tuple[str, ...] | None:
     return tuple(sorted(said)) if len(said) > 1 and all(re.fullmatch("[A-J]", word) for word in said) else None
 
 
+def circled(text: str) -> frozenset[str] | None:
+    """The numbers in circles that an answer consists of: ①③ and ③、① are the same two; None for anything else."""
+    said = re.sub(r"[\s,;.和与]", "", plain(text))
+    return frozenset(said) if re.fullmatch("[①-⑳]+", said) else None
+
+
 def clock(text: str) -> tuple[int, bool, bool] | None:
     """A time of day as (seconds since midnight, whether the half of the day is said, whether it looks like a time)."""
-    match = _TIME.fullmatch(plain(text).replace("\\", " ").replace("~", " ").strip())
+    said_so = plain(text).replace("\\", " ").replace("~", " ").strip()
+    if said_so.lower() in _TIMES:
+        return _TIMES[said_so.lower()], True, True
+    match = _TIME.fullmatch(said_so)
     if match is None or int(match["hour"]) > 24:
         return None
     minute = int(match["minute"] or match["minute_zh"] or (30 if match["half"] else 0))
@@ -129,6 +149,8 @@ def date(text: str) -> tuple[int | None, int, int] | None:
     match = _DATE.fullmatch(plain(text).replace("\\", " ").strip())
     if match is None:
         return None
+    if match["year_iso"]:
+        return int(match["year_iso"]), int(match["month_iso"]), int(match["day_iso"])
     year = match["year"] or match["year_zh"]
     if match["month_zh"]:
         return (int(year) if year else None), int(match["month_zh"]), int(match["day_zh"])
@@ -138,15 +160,33 @@ def date(text: str) -> tuple[int | None, int, int] | None:
 
 
 def number(text: str) -> Fraction | None:
-    """A number written out: "twenty-five", 三百零五, 三分之二."""
+    """A number written out: "twenty-five", "two thirds", 三百零五, 三分之二, 负三点五."""
     said = plain(text).lower().strip()
-    if match := re.fullmatch(r"([零一二三四五六七八九十百千万两]+)分之([零一二三四五六七八九十百千万两]+)", said):
+    sign = re.match(r"负|(?:negative|minus)\s+", said)
+    unsigned = said[sign.end() :] if sign else said
+    if len(unsigned) > _LONGEST:
+        return None
+    value = _number_zh(unsigned) if re.search("[\u4e00-\u9fff]", unsigned) else _number_en(unsigned)
+    return -value if sign and value is not None else value
+
+
+def _number_zh(said: str) -> Fraction | None:
+    if said in ("一半", "半"):
+        return Fraction(1, 2)
+    if match := re.fullmatch(f"([{_ZH}]+)分之([{_ZH}]+)", said):
         bottom, top = _chinese(match[1]), _chinese(match[2])
-        return Fraction(top, bottom) if bottom and top is not None else None
-    if re.fullmatch(r"[零〇一二三四五六七八九十百千万亿两]+", said):
-        value = _chinese(said)
-        return None if value is None else Fraction(value)
+        return Fraction(top, bottom) if bottom else None
+    if match := re.fullmatch(f"([{_ZH}]+)点([零〇一二三四五六七八九]+)", said):
+        decimals = "".join(str(_DIGITS[character]) for character in match[2])
+        return _chinese(match[1]) + Fraction(int(decimals), 10 ** len(decimals))
+    return Fraction(_chinese(said)) if re.fullmatch(f"[{_ZH}]+", said) else None
+
+
+def _number_en(said: str) -> Fraction | None:
     parts = [part for part in re.split(r"[\s-]+", said) if part != "and"]
+    bottom = _PARTS.get(parts[-1].removesuffix("s")) if len(parts) > 1 else None
+    if bottom is not None:
+        parts = ["one" if part == "a" else part for part in parts[:-1]]
     if not parts or not all(part in _ENGLISH or part in ("hundred", "thousand", "million") for part in parts):
         return None
     total = current = 0
@@ -158,7 +198,7 @@ def number(text: str) -> Fraction | None:
             current = 0
         else:
             current += _ENGLISH[part]
-    return Fraction(total + current)
+    return Fraction(total + current, bottom or 1)
 
 
 def with_digits(text: str) -> str:
@@ -177,15 +217,18 @@ def with_digits(text: str) -> str:
     return text
 
 
-def _chinese(said: str) -> int | None:
+def _chinese(said: str) -> int:
     total = section = digit = 0
+    place = 1  # of a digit at the end: 一百五 is 150, 一百零五 is 105
     for character in said:
         if character in _DIGITS:
             digit = _DIGITS[character]
+            place = 1 if digit == 0 else place
         elif character in _PLACES:
             section += (digit or 1) * _PLACES[character]
-            digit = 0
+            digit, place = 0, _PLACES[character] // 10
         else:
-            total = (total + section + digit) * (10_000 if character == "万" else 100_000_000)
-            section = digit = 0
-    return total + section + digit
+            scale = 10_000 if character == "万" else 100_000_000
+            total = (total + section + digit) * scale
+            section, digit, place = 0, 0, scale // 10
+    return total + section + digit * place

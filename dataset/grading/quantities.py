@@ -116,8 +116,12 @@ def quantity(reference: Node, predicted: Node, asking: Asking) -> Decided | None
         return Decided(False, "residue")
     if _unit(reference) == "deg" or _unit(predicted) == "deg":
         return _degrees(reference, predicted, asking)
-    theirs = units.scale(_unit(predicted))
-    ours = units.scale(_unit(reference)) or _asked_unit(theirs, asking.question)
+    ours, theirs = units.scale(_unit(reference)), units.scale(_unit(predicted))
+    ours, theirs = (
+        units.scale_beside(_unit(reference), theirs and theirs[0]),
+        units.scale_beside(_unit(predicted), ours and ours[0]),
+    )
+    ours = ours or _asked_unit(theirs, asking.question)
     if ours is not None and theirs is not None:
         # A question's unit is only guessed from its words; the reference's own is certain.
         if ours[0] != theirs[0]:

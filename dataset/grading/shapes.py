@@ -22,6 +22,10 @@ def settled(node: Node) -> Node:
         parts = [settled(part) for part in node.args]
         if all(isinstance(part, Qty) for part in parts):
             return _compound(parts) or node
+    if isinstance(node, App) and node.op == "mul":
+        first, rest = node.args[0], node.args[1:]
+        if isinstance(first, Qty) and all(isinstance(part, Num) for part in rest):  # "$1.2 million"
+            return Qty(App("mul", (first.value, *rest)), first.unit)
     if isinstance(node, Many) and node.joint == "and" and all(isinstance(item, Qty) for item in node.items):
         return _compound(list(node.items)) or node
     if isinstance(node, Qty) and isinstance(node.value, Qty) and node.value.unit == "%":
@@ -33,7 +37,8 @@ def settled(node: Node) -> Node:
 def _compound(parts: list[Node]) -> Qty | None:
     """2 hours 30 minutes as hours; None unless each unit is smaller than the one before."""
     quantities = [part for part in parts if isinstance(part, Qty)]
-    known = [scale for part in quantities if (scale := units.scale(part.unit)) is not None]
+    dimension = next((scale[0] for part in quantities if (scale := units.scale(part.unit)) is not None), None)
+    known = [scale for part in quantities if (scale := units.scale_beside(part.unit, dimension)) is not None]
     one_dimension = len({dimension for dimension, _ in known}) == 1
     if len(known) != len(parts) or not one_dimension or any(a <= b for (_, a), (_, b) in pairwise(known)):
         return None
@@ -98,6 +103,14 @@ def alone(node: Node) -> Node:
     while isinstance(node, Seq) and len(node.items) == 1 and _PAIRS[node.open] == node.close:
         node = node.items[0]
     return node
+
+
+def values_by_name(node: Node) -> dict[str, Node] | None:
+    """What each letter is in "x = 1, y = 2"; None where that is not all there is, or where one has two values."""
+    items = node.items if isinstance(node, (Many, Seq)) else ()
+    named = {item.sides[0].name: item.sides[1] for item in items
+             if isinstance(item, Rel) and item.ops == ("=",) and isinstance(item.sides[0], Sym)}  # fmt: skip
+    return named if len(named) == len(items) > 1 else None
 
 
 def members(node: Node) -> list[Node]:

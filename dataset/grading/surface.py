@@ -23,6 +23,7 @@ _SIGNS = {
     "≤": r"\le ", "⩽": r"\le ", "≦": r"\le ", "≥": r"\ge ", "⩾": r"\ge ", "≧": r"\ge ", "≠": r"\ne ", "±": r"\pm ",
     "≈": r"\approx ", "≒": r"\approx ", "°": r"^\circ ", "º": r"^\circ ", "℃": r"^\circ ", "∅": r"\emptyset ",
     "ℝ": r"\mathbb{R}", "∠": r"\angle ", "△": r"\triangle ", "′": "'", "’": "'", "‘": "'", "“": '"', "”": '"',
+    "㎡": "平方米", "㎥": "立方米", "㎝": "cm", "㎜": "mm", "㎞": "km", "㎏": "kg", "㎎": "mg", "∶": ":",
     "、": ",", "。": ".", "【": "[", "】": "]", "〔": "(", "〕": ")", "《": "", "》": "", "￥": "¥", "…": r"\ldots ",
     "½": r"\frac{1}{2}", "⅓": r"\frac{1}{3}", "⅔": r"\frac{2}{3}", "¼": r"\frac{1}{4}", "¾": r"\frac{3}{4}",
     "⅕": r"\frac{1}{5}", "⅛": r"\frac{1}{8}", "⌊": r"\lfloor ", "⌋": r"\rfloor ", "⌈": r"\lceil ", "⌉": r"\rceil ",
@@ -45,6 +46,16 @@ _PAINT = re.compile(r"\\(?:color\s*\{[^{}]*\}|textcolor\s*\{[^{}]*\}|[hv]space\*
 _SPACING = re.compile(r"\\(?:quad|qquad|enspace|thinspace|medspace|thickspace|[,;:> ])(?![a-zA-Z])|\\(?=\s)|~|\\[,;:>]")
 _SEPARATED = re.compile(r"(?<![\d.])\d{1,3}(?:(?:\{,\}|,?\s*\\!\s*|\\[,;: ]|~|'| )\d{3})+(?![\d])")
 _SEPARATOR = re.compile(r"\{,\}|,?\s*\\!\s*|\\[,;: ]|[~' ]")
+_PER_HUNDRED = re.compile(r"百分之\s*(\d+(?:\.\d+)?)")
+# m and s alone are variables, m/s after a number is not.
+_SPEED = re.compile(r"(?<=\d)\s*(km|m|cm)\s*/\s*(s|h|hr|min)(?![A-Za-z^])")
+_RATE = re.compile(r"每([^\d\s]{1,3}?)\s*(\d.*)")
+_PREFIX = re.compile(r"(?<![\w.])(?:np|numpy|sp|sympy|math)\.(?=[A-Za-z])|(?<=Decimal\()['\"]|(?<=\d)['\"](?=\))")
+_SCALAR = re.compile(r"(?:float|int)(?:16|32|64)\(([-+\d.e]+)\)")
+_BUILDER = re.compile(
+    r"\\?\{\s*([a-z])\s*(?:\\in\s*(?:\\mathbb\{R\}|R)\s*)?(?:\||\\mid\b|\\vert\b|:)\s*(\1?.*[<>=\\].*?)\s*\\?\}"
+)
+_IN_BRACKETS = re.compile(r"\((\d[\dA-Z]*)\)(?=_)")
 _BOX = re.compile(r"\\f?boxed\s*(?=\{)")
 _TRAIL = ' \t\r\n.,;:*`"_'
 
@@ -73,9 +84,16 @@ def clean(text: str) -> str:
     text = _dollars(_off(text))
     text = _SEPARATED.sub(lambda match: _SEPARATOR.sub("", match[0]), text)
     text = text.replace(r"\!", "")
+    text = _SPEED.sub(r" \\text{\1/\2}", _IN_BRACKETS.sub(r"\1", _PER_HUNDRED.sub(r"\1%", text)))
+    if "." in text or "Decimal" in text:
+        text = _SCALAR.sub(r"\1", _PREFIX.sub("", text))
     if "\\" in text:
         text = _SPACING.sub(" ", _PAINT.sub(" ", _LOOKS.sub(" ", text)))
-    return _off(text.replace("~", " "))
+    text = _off(text.replace("~", " "))
+    if match := _BUILDER.fullmatch(text):  # {x | x > 2}
+        return match[2]
+    match = _RATE.fullmatch(text)  # 每小时80千米
+    return f"{match[2]}/{match[1]}" if match else text
 
 
 def _off(text: str) -> str:

@@ -55,6 +55,8 @@ UNITS: dict[str, tuple[str, Fraction]] = {
     for name in names.split()
 }
 _CANONICAL = {name: names.split()[0] for group in _TABLE.values() for names in group for name in names.split()}
+# Units that mean another thing beside others, by the dimension of these.
+_BESIDE = {("分", "time"): Fraction(60), ("分", "yuan"): Fraction(1, 100), ("lb", "pounds sterling"): Fraction(1)}
 _PLURAL_KEPT = frozenset({"feet", "s", "ms", "gas", "bus", "class", "rs"})
 _POWERS = {"square": "2", "squared": "2", "sq": "2", "cubic": "3", "cubed": "3"}
 MULTIPLIERS: dict[str, int] = {
@@ -79,8 +81,7 @@ def phrase(text: str) -> str:
     """A unit's or noun's words in one form: "square centimeters", "cm²" and "sq. cm" are all "cm^2"."""
     text = text.lower().replace(".", " ").replace("{", "").replace("}", "").replace("\\", " ")
     text = re.sub(r"\s*\^\s*", "^", text)
-    if text.strip() == "mph":
-        text = "mile/hour"
+    text = {"mph": "mile/hour", "kph": "kilometer/hour"}.get(text.strip(), text)
     text = re.sub(r"\bper cent\b", "percent", text)
     text = re.sub(r"\bper\b|(?<=[^每])每(?=.)", "/", text)
     words: list[str] = []
@@ -103,4 +104,16 @@ def phrase(text: str) -> str:
 
 def scale(unit: str) -> tuple[str, Fraction] | None:
     """The dimension of a unit as `phrase` writes it, and how many base units it is; None for a counted noun."""
-    return UNITS.get(unit)
+    if unit in UNITS or "/" not in unit:
+        return UNITS.get(unit)
+    above, below = (UNITS.get(part) for part in unit.split("/", 1))
+    if above is None or below is None:
+        return None
+    return f"{above[0]} per {below[0]}", above[1] / below[1]
+
+
+def scale_beside(unit: str, dimension: str | None) -> tuple[str, Fraction] | None:
+    """As `scale`, for a unit that has to do with a value of that dimension: 分 is a minute beside hours."""
+    if dimension is not None and (unit, dimension) in _BESIDE:
+        return dimension, _BESIDE[unit, dimension]
+    return scale(unit)

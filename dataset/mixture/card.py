@@ -65,17 +65,30 @@ def _by_size(counts: Mapping[str, int]) -> list[tuple[str, int]]:
     return sorted(counts.items(), key=lambda item: (-item[1], item[0]))
 
 
+def composition(settings: MixSettings, parts: Sequence[Mapping[str, int]]) -> list[dict[str, Any]]:
+    """For each part of the mixture: name, target, available, used, and what is missing of the target."""
+    return [
+        {
+            "part": part.name,
+            "target": part.target,
+            **sizes,
+            "missing": None if part.target is None else max(0, part.target - sizes["used"]),
+        }
+        for part, sizes in zip(settings.mixture.parts, parts, strict=True)
+    ]
+
+
 def _composition(settings: MixSettings, parts: Sequence[Mapping[str, int]]) -> str:
-    rows: list[tuple[object, ...]] = []
-    for part, sizes in zip(settings.mixture.parts, parts, strict=True):
-        missing = "" if part.target is None else max(0, part.target - sizes["used"])
-        target = "" if part.target is None else part.target
-        rows.append((part.name, target, sizes["available"], sizes["used"], missing))
-    targets = sum(part.target or 0 for part in settings.mixture.parts)
-    lacking = sum(row[4] for row in rows if isinstance(row[4], int))
-    totals = (sum(sizes[name] for sizes in parts) for name in ("available", "used"))
-    rows.append(("**all**", targets or "", *totals, lacking if targets else ""))
-    return _table(["part", "target", "available", "used", "missing"], rows)
+    found = composition(settings, parts)
+    names = ("target", "available", "used", "missing")
+    sums: dict[str, int | None] = {name: sum(row[name] or 0 for row in found) for name in names}
+    if not sums["target"]:
+        sums["target"] = sums["missing"] = None
+    rows = [
+        [row[name] if row[name] is not None else "" for name in ("part", *names)]
+        for row in [*found, {"part": "**all**", **sums}]
+    ]
+    return _table(["part", *names], rows)
 
 
 def _lengths(lengths: Mapping[int, int]) -> list[tuple[str, int]]:
@@ -90,6 +103,7 @@ def write_card(
     settings: MixSettings,
     parts: Sequence[Mapping[str, int]],
     dropped: Mapping[str, int],
+    form: str,
 ) -> None:
     """Write README.md, whose head lets `datasets.load_dataset` find the shards, and plots/*.svg beside it."""
     subjects = _by_size(statistics.subjects)
@@ -115,7 +129,7 @@ def write_card(
         + _table(["characters", "rows"], _lengths(statistics.lengths))
         + "\n\n![lengths](plots/lengths.svg)",
     }
-    head = "---\nconfigs:\n- config_name: default\n  data_files:\n  - split: train\n    path: train-*.jsonl\n"
+    head = f"---\nconfigs:\n- config_name: default\n  data_files:\n  - split: train\n    path: train-*.{form}\n"
     head += "language:\n" + "".join(f"- {name}\n" for name in statistics.count(1)) + "---\n"
     title = (
         f"\n# {sum(statistics.groups.values()):,} verified solutions\n\nMathematics problems with solutions in words "

@@ -70,9 +70,8 @@ def solution_of_row(row: Mapping[str, Any]) -> Solution:
     return Solution(id=row["id"], problem=problem, style=row["style"], turns=turns)
 
 
-def _keys(solution: Solution, part: int, seed: int) -> dict[str, Any]:
+def _keys(solution: Solution, text: str, part: int, seed: int) -> dict[str, Any]:
     question = words(solution.problem.question)
-    text = transcript.render(solution.turns)
     return {
         "kind": "row",
         "part": part,
@@ -89,11 +88,12 @@ def fingerprint_chunk(chunk: Chunk, settings: MixSettings, benchmarks: Benchmark
     """Write the part file of `chunk`; return the counts of rows, refused and bad."""
     counts = {"row": 0, "refused": 0, "bad": 0, "no_part": 0}
     convert = find_source(chunk.source).convert
+    stem = Path(chunk.file).stem
     with part_file(chunk.part) as file:
         for number, line in chunk.lines:
             where = {"file": chunk.file, "line": number}
             try:
-                solutions = [c.solution for c in convert(parse_line(line), f"{Path(chunk.file).stem}/{number}")]
+                solutions = [c.solution for c in convert(parse_line(line), f"{stem}/{number}")]
                 rows = [example_row(solution) for solution in solutions]
             except ValueError as error:  # InputError is one
                 counts["bad"] += 1
@@ -108,7 +108,7 @@ def fingerprint_chunk(chunk: Chunk, settings: MixSettings, benchmarks: Benchmark
                     write_line(file, {"kind": "no_part", **where})
                 else:
                     counts["row"] += 1
-                    write_line(file, _keys(solution, part, settings.seed) | where)
+                    write_line(file, _keys(solution, row["messages"][1]["content"], part, settings.seed) | where)
                     write_line(file, row)
     return counts
 

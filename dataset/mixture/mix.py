@@ -1,13 +1,12 @@
 """`python -m dataset mix`: verified solutions in, a training mixture out.
 
 Workers turn chunks of lines into rows with fingerprints; the choice is made on columns of numbers; the chosen rows are
-copied, in shuffled order, into shards of JSON Lines with chat `messages`. A run that was killed goes on; the shards
+copied, in shuffled order, into shards with chat `messages`. A run that was killed goes on; the shards
 are the same byte for byte.
 """
 
 from __future__ import annotations
 
-import json
 import shutil
 import sys
 import time
@@ -20,14 +19,14 @@ from pathlib import Path
 from tqdm import tqdm
 
 from dataset.files import Manifest, finished, read_raw_lines, sha256, versions, write_line, written_whole
-from dataset.mixture.card import Statistics, write_card
+from dataset.mixture.card import Statistics, composition, write_card
 from dataset.mixture.fingerprints import MixSettings, open_fingerprinter
 from dataset.mixture.select import Choice, Columns, choose
+from dataset.mixture.shards import Form, write_shards
 from dataset.processes import claimed, cut, missing, run_chunks
 from dataset.sources import source_of
 from sandbox.errors import InputError
 
-SHARD_ROWS = 50_000
 BENCHMARKS = Path("../shared/data/benchmarks")
 
 
@@ -36,12 +35,20 @@ def default_benchmarks() -> tuple[Path, ...]:
     return tuple(sorted(BENCHMARKS.glob("*.jsonl")))
 
 
-def mix(inputs: Sequence[Path], out: Path, *, settings: MixSettings, workers: int, quiet: bool = False) -> Manifest:
-    """Write train-00000.jsonl …, refused.jsonl, duplicates.jsonl, bad.jsonl, README.md and manifest.json into `out`.
+def mix(
+    inputs: Sequence[Path],
+    out: Path,
+    *,
+    settings: MixSettings,
+    workers: int,
+    form: Form = "jsonl",
+    quiet: bool = False,
+) -> Manifest:
+    """Write train-00000.jsonl (or .parquet) …, a card, lists of what was left out, and manifest.json into `out`.
 
-    refused.jsonl lists every example that shares a problem with a benchmark, and what it shares; duplicates.jsonl what
-    each duplicate duplicates. Lines that cannot be used are listed in bad.jsonl and counted under `summary["bad"]`. A
-    finished run over the same inputs and settings is returned as it is.
+    README.md is the card, with plots; refused.jsonl lists every example that shares a problem with a benchmark, and
+    what it shares; duplicates.jsonl what each duplicate duplicates. Lines that cannot be used are listed in bad.jsonl
+    and counted under `summary["bad"]`. A finished run over the same inputs and settings is returned as it is.
 
     Raises:
         InputError: the inputs cannot be used, nothing is left of them, or `out` holds a run over others.
@@ -53,6 +60,7 @@ def mix(inputs: Sequence[Path], out: Path, *, settings: MixSettings, workers: in
         "inputs": [[str(path), name] for path, name in todo],
         "mixture": settings.mixture.to_json(),
         "seed": settings.seed,
+        "format": form,
         "benchmarks": [str(path) for path in settings.benchmarks],
     }
     if (done := finished(out, config, hashes)) is not None:
@@ -69,9 +77,9 @@ def mix(inputs: Sequence[Path], out: Path, *, settings: MixSettings, workers: in
             raise InputError(f"nothing is left of {total:,} lines: {dict(dropped + choice.dropped)}, {bad} bad")
         bad += _list_repeated_and_duplicates(columns, choice, out)
         statistics = Statistics()
-        shards = _write_shards(columns, choice, out, statistics, quiet=quiet)
+        shards = write_shards(columns, choice, out, form, statistics, quiet=quiet)
         dropped += choice.dropped
-        write_card(out, statistics, settings, choice.parts, dropped)
+        write_card(out, statistics, settings, choice.parts, dropped, form)
         outputs = [*shards, "refused.jsonl", "duplicates.jsonl", "bad.jsonl", "README.md"]
         manifest = Manifest(
             stage="mix",
@@ -83,7 +91,12 @@ def mix(inputs: Sequence[Path], out: Path, *, settings: MixSettings, workers: in
             config=config,
             versions=versions("numpy", "datasketch"),
             seconds=round(time.monotonic() - started, 3),
-            summary={"bad": bad, "shards": shards, **statistics.to_json()},
+            summary={
+                "bad": bad,
+                "parts": composition(settings, choice.parts),
+                "shards": shards,
+                **statistics.to_json(),
+            },
         )
         manifest.write(out)
         shutil.rmtree(work)
@@ -120,17 +133,3 @@ def _list_repeated_and_duplicates(columns: Columns, choice: Choice, out: Path) -
             problem = f"the id {columns.row(row)['id']!r} was there before"
             write_line(bad_file, {"file": columns.file_of(row), "line": int(lines[row]), "problem": problem})
     return len(choice.repeated_ids)
-
-
-def _write_shards(columns: Columns, choice: Choice, out: Path, statistics: Statistics, *, quiet: bool) -> list[str]:
-    """Write the chosen rows; returns the names of the shards."""
-    names: list[str] = []
-    with tqdm(total=len(choice.rows), unit=" rows", disable=True if quiet else None, file=sys.stderr) as bar:
-        for start in range(0, len(choice.rows), SHARD_ROWS):
-            names.append(f"train-{len(names):05d}.jsonl")
-            with written_whole(out / names[-1]) as file:
-                for line in columns.rows(choice.rows[start : start + SHARD_ROWS]):
-                    file.write(line.decode())
-                    statistics.add(json.loads(line))
-                    bar.update()
-    return names

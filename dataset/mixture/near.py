@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import zlib
 
+import numpy as np
 from datasketch import MinHash
 
 from dataset.mixture.words import hash64, numbers, words
@@ -20,11 +21,14 @@ BANDS, ROWS = 16, 8
 _SHINGLE_WORDS = 5
 _EMPTY = MinHash(num_perm=BANDS * ROWS, seed=1, hashfunc=zlib.crc32, scheme="affine32")
 
+# A band's eight values as one number, modulo 2**64: sums of products with odd numbers drawn once.
+_COEFFICIENTS = np.array([hash64("band", str(row)) | 1 for row in range(ROWS)], dtype=np.uint64)
+
 
 def shingles(solution: Solution) -> set[bytes]:
     """The five-word stretches of question and solution; outputs are left out, they follow from the programs."""
-    text = "\n".join([solution.problem.question, *(turn.text for turn in solution.turns if turn.kind != "output")])
-    text_words = words(text)
+    text = "\n".join(turn.text for turn in solution.turns if turn.kind != "output")
+    text_words = words(solution.problem.question) + words(text)
     count = max(1, len(text_words) - _SHINGLE_WORDS + 1)
     return {" ".join(text_words[start : start + _SHINGLE_WORDS]).encode() for start in range(count)}
 
@@ -34,10 +38,11 @@ def bands(solution: Solution) -> list[int]:
     signature = MinHash(
         num_perm=BANDS * ROWS, seed=1, hashfunc=zlib.crc32, permutations=_EMPTY.permutations, scheme="affine32"
     )
-    signature.update_batch(sorted(shingles(solution)))
-    salt = (solution.style, *numbers(words(solution.problem.question)))
-    values = signature.hashvalues.reshape(BANDS, ROWS)
-    return [hash64(*salt, band.tobytes().hex()) for band in values]
+    signature.update_batch(list(shingles(solution)))
+    salt = hash64(solution.style, *numbers(words(solution.problem.question)))
+    values = signature.hashvalues.astype(np.uint64).reshape(BANDS, ROWS)
+    found: list[int] = ((values * _COEFFICIENTS).sum(axis=1, dtype=np.uint64) ^ np.uint64(salt)).tolist()
+    return found
 
 
 def similarity(one: Solution, other: Solution) -> float:

@@ -9,17 +9,20 @@ from __future__ import annotations
 import hashlib
 import re
 import unicodedata
+from collections.abc import Sequence
+from functools import lru_cache
 
 _WORD = re.compile(r"\d+(?:\.\d+)?|[a-zà-öø-ÿ]+|[\u3400-\u9fff]|[-+*/=<>^%×÷]")
 _THOUSANDS = re.compile(r"(?<=\d),(?=\d{3}(?!\d))")
 
 
-def words(text: str) -> list[str]:
+@lru_cache(maxsize=16)  # a question is asked for by each rule in turn
+def words(text: str) -> tuple[str, ...]:
     """The words of `text`."""
-    return _WORD.findall(_THOUSANDS.sub("", unicodedata.normalize("NFKC", text)).lower())
+    return tuple(_WORD.findall(_THOUSANDS.sub("", unicodedata.normalize("NFKC", text)).lower()))
 
 
-def numbers(text_words: list[str]) -> tuple[str, ...]:
+def numbers(text_words: Sequence[str]) -> tuple[str, ...]:
     """The numbers among the words, in their order: what tells apart two problems that tell the same story."""
     return tuple(word for word in text_words if word[0].isdigit())
 

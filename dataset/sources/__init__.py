@@ -20,7 +20,7 @@ Convert = Callable[[Mapping[str, Any], str], list[Candidate]]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Hub:
-    """Where a source's training split is on the Hugging Face Hub. "main" where no revision is known to us."""
+    """Where a source's training split is on the Hugging Face Hub; `revision` is the commit that we read."""
 
     repository: str
     revision: str
@@ -79,14 +79,18 @@ SOURCES: Mapping[str, Source] = {
                        files=tuple(f"{subject}/train-00000-of-00001.parquet" for subject in _MATH_SUBJECTS))),
         Source(name="mathinstruct", convert=mathinstruct.convert, licence="MIT", rows=262_039, answers_within=True,
                url="https://huggingface.co/datasets/TIGER-Lab/MathInstruct",
-               hub=Hub(repository="TIGER-Lab/MathInstruct", revision="main", files=("MathInstruct.json",))),
+               hub=Hub(repository="TIGER-Lab/MathInstruct", revision="b4fdc323a7be1379c9c7c0b67b1de72dfee2111a",
+                       files=("MathInstruct.json",))),
         Source(name="lila_ood", convert=lila_ood.convert, licence="CC-BY-4.0",
                url="https://github.com/allenai/Lila/raw/b81117ac7e56cc1dfb0fcabf0005d1755177252b/lila.zip",
-               member="lila/multi/ood/train.json"),
+               member="lila/multi/ood/train.json",
+               # The Hub's own conversion of the data set's loading script, which newer libraries refuse to run.
+               hub=Hub(repository="allenai/lila", revision="2cd68f5f1850888321815c789b24cd63263fbab5",
+                       files=("ood/lila-train.parquet",))),
         Source(name="ape210k", convert=ape210k.convert, licence="MIT", rows=200_488,
                url="https://github.com/Chenny0808/ape210k",
-               hub=Hub(repository="MU-NLPC/Calc-ape210k", revision="main",
-                       files=("data/train-00000-of-00001.parquet",))),
+               hub=Hub(repository="MU-NLPC/Calc-ape210k", revision="9be5c4c24b73aa28b1b745e70c53e22d1b559041",
+                       files=("data/train-00000-of-00001-b9f022a8492442e4.parquet",))),
         Source(name="k12_zh", convert=k12_zh.convert, licence="the file's own"),
         Source(name="mathcoder", convert=mathcoder.convert, licence="Apache-2.0",
                url="https://github.com/mathllm/MathCoder",

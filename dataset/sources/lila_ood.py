@@ -5,13 +5,16 @@ One row of `lila/multi/ood/train.json` in lila.zip, JSON Lines:
     {"Input": "A chord is drawn …", "Output Program": ["a = 3\\nprint(a * 2)"], "Output Answer": ["6"],
      "split": "train", "dataset": "NumGLUE_Type_1.json"}
 
-Several programs are several solutions of one problem. A row without a program, or with another split than "train",
-gives nothing.
+On the Hub (allenai/lila) the fields are called input, output_program, output_answer, and hold one string each.
+
+Several programs are several solutions of one problem; where each has an answer of its own, that is its reference. A
+row without a program, or with another split than "train", gives nothing.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 from dataset.sources.records import Candidate, candidate, text_field
@@ -30,7 +33,7 @@ def _texts(row: Mapping[str, Any], *names: str) -> list[str]:
 def convert(row: Mapping[str, Any], default_id: str) -> list[Candidate]:
     """A program of thought for each program in the row."""
     answers = _texts(row, "Output Answer", "output_answer")
-    programs = [text for text in _texts(row, "Output Program", "output_program") if text.strip()]
+    programs = _texts(row, "Output Program", "output_program")
     if not answers:
         raise InputError("'Output Answer' is empty")
     if row.get("split", "train") != "train":
@@ -44,7 +47,9 @@ def convert(row: Mapping[str, Any], default_id: str) -> list[Candidate]:
         subject=text_field(row, "dataset").removesuffix(".json") if "dataset" in row else "",
         split="train",
     )
+    own = answers if len(answers) == len(programs) else answers[:1] * len(programs)
     return [
-        candidate(problem, "pot", (Turn("code", program.strip("\n")),), f"/pot{number}")
-        for number, program in enumerate(programs)
+        candidate(replace(problem, answer=answer), "pot", (Turn("code", program.strip("\n")),), f"/pot{number}")
+        for number, (program, answer) in enumerate(zip(programs, own, strict=True))
+        if program.strip()
     ]

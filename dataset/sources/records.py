@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from dataset import transcript
@@ -62,3 +62,29 @@ def candidate(
     return Candidate(
         Solution(id=problem.id + suffix, problem=problem, style=style or style_of(turns), turns=transcript.tidy(turns))
     )
+
+
+def recorded_correct(row: Mapping[str, Any]) -> bool | None:
+    """What the publisher's own grader said of a trajectory, None where the row does not say."""
+    value = row.get("recorded_correct")
+    if value is not None and not isinstance(value, bool):
+        raise InputError(f"'recorded_correct' is {value!r}, expected true or false")
+    return value
+
+
+def trajectory(
+    row: Mapping[str, Any], default_id: str, source: str, text_or_turns: str | tuple[Turn, ...]
+) -> Candidate:
+    """A published answer to a *test* problem, with its `reference`: for verifying and measuring, never for training."""
+    question = text_field(row, "question")
+    problem = Problem(
+        id=text_field(row, "id") if "id" in row else default_id,
+        source=source,
+        language=language_of(question),
+        question=question,
+        answer=text_field(row, "reference"),
+        subject=text_field(row, "type") if "type" in row else "",
+        level=text_field(row, "level") if "level" in row else "",
+        split="test",
+    )
+    return replace(candidate(problem, None, text_or_turns), recorded_correct=recorded_correct(row))

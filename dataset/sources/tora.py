@@ -18,39 +18,26 @@ Trajectories are answers to *test* problems: for verifying and measuring, never 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import replace
 from typing import Any
 
 from dataset.sources.chat import last_exchange
-from dataset.sources.records import Candidate, candidate, language_of, text_field
+from dataset.sources.records import Candidate, candidate, language_of, text_field, trajectory
 from dataset.types import Problem
-from sandbox.errors import InputError
 
 
 def convert(row: Mapping[str, Any], default_id: str) -> list[Candidate]:
     """The one solution in a row."""
-    if "messages" in row:
-        question, text = last_exchange(row)
-        reference = text_field(row, "gt")
-    else:
-        question, text = text_field(row, "question"), text_field(row, "solution")
-        reference = text_field(row, "reference")
+    if "messages" not in row:
+        return [trajectory(row, default_id, "tora", text_field(row, "solution"))]
+    question, text = last_exchange(row)
     problem = Problem(
         id=text_field(row, "id") if "id" in row else default_id,
         source="tora",
         language=language_of(question),
         question=question,
-        answer=reference,
+        answer=text_field(row, "gt"),
         subject=text_field(row, "type") if "type" in row else "",
         level=text_field(row, "level") if "level" in row else "",
-        split="train" if "messages" in row else "test",
+        split="train",
     )
-    return [replace(candidate(problem, None, text), recorded_correct=recorded_correct(row))]
-
-
-def recorded_correct(row: Mapping[str, Any]) -> bool | None:
-    """What the publisher's own grader said, None where the row does not say."""
-    value = row.get("recorded_correct")
-    if value is not None and not isinstance(value, bool):
-        raise InputError(f"'recorded_correct' is {value!r}, expected true or false")
-    return value
+    return [candidate(problem, None, text)]

@@ -10,10 +10,10 @@ from dataclasses import dataclass, field, replace
 from typing import Any, Literal, Protocol
 
 from dataset import transcript
-from dataset.answers import extract
+from dataset.answers import extract_from_turns
 from dataset.equality import equivalent
 from dataset.types import Solution, Turn
-from dataset.verification.outputs import same_output, without_addresses
+from dataset.verification.outputs import exception_type, records_timeout, same_output, without_addresses
 from sandbox.errors import BadRequest
 from sandbox.render import Profile, render
 from sandbox.types import ExecResult, Limits
@@ -66,15 +66,15 @@ class Runner(Protocol):
 class Outcome:
     """What became of a solution: kept (`reason` None) or dropped, and why.
 
-    `solution` is what to write down: with the policy "replace" its outputs are the real ones. `blocks` and
-    `agreeing` count the recorded outputs and those that the programs printed again.
+    `solution` is what to write down: with the policy "replace" its outputs are the real ones. `blocks` counts the
+    recorded outputs; `differing` says which of them the programs did not print again, and why.
     """
 
     solution: Solution
     reason: Reason | None = None
     evidence: Mapping[str, Any] = field(default_factory=dict)
     blocks: int = 0
-    agreeing: int = 0
+    differing: tuple[Mapping[str, Any], ...] = ()
 
 
 def check(solution: Solution, sandbox: Runner, *, policy: Policy, profile: Profile = "tora", limits: Limits) -> Outcome:
@@ -114,7 +114,7 @@ def check(solution: Solution, sandbox: Runner, *, policy: Policy, profile: Profi
 
 def _judge(outcome: Outcome, turns: tuple[Turn, ...]) -> Outcome:
     problem = outcome.solution.problem
-    predicted, reference = extract(transcript.render(turns), problem), problem.answer
+    predicted, reference = extract_from_turns(turns, problem), problem.answer
     assert reference is not None, problem.id
     if predicted is None:
         return replace(outcome, reason="no_answer", evidence={"reference": reference})
@@ -158,13 +158,14 @@ def _rerun(solution: Solution, sandbox: Runner, policy: Policy, profile: Profile
     for turn, output in zip(solution.turns, following, strict=True):
         if turn.kind == "code":
             blocks.append((turn.text, None if output is None else output.text))
-    agreeing = 0
+    differing: list[Mapping[str, Any]] = []
     problem: tuple[Reason, dict[str, Any]] | None = None
     shown: list[str] = []
     for number, result in enumerate(_run_all([code for code, _ in blocks], sandbox, limits), 1):
         recorded = blocks[number - 1][1]
         same = recorded is not None and _agrees(recorded, result)
-        agreeing += same
+        if recorded is not None and not same:
+            differing.append(_difference(number, recorded, _cause(recorded, result), _shown(result)))
         shown.append(_shown(result, profile))
         if problem is None and policy != "keep":
             found = _problem_of(result, recorded, same, number == len(blocks), policy)
@@ -172,9 +173,25 @@ def _rerun(solution: Solution, sandbox: Runner, policy: Policy, profile: Profile
     reason, evidence = problem or (None, {})
     if policy != "keep":
         solution = replace(solution, turns=_with_outputs(solution.turns, shown, every=policy == "replace"))
-    # Blocks that the loss of the session's state left unrun are counted as not agreeing.
+    for number, (_, recorded) in enumerate(blocks[len(shown) :], len(shown) + 1):
+        if recorded is not None:
+            cause = "recorded_timeout" if records_timeout(recorded) else "state_lost"
+            differing.append(_difference(number, recorded, cause, ""))
     count = sum(recorded is not None for _, recorded in blocks)
-    return Outcome(solution, reason, evidence, count, agreeing)
+    return Outcome(solution, reason, evidence, count, tuple(differing))
+
+
+def _difference(block: int, recorded: str, cause: str, printed: str) -> Mapping[str, Any]:
+    return {"block": block, "cause": cause, "recorded": _short(recorded), "printed": _short(printed)}
+
+
+def _cause(recorded: str, result: ExecResult) -> str:
+    """Why an output is not printed again, as far as it can be told from the two."""
+    if records_timeout(recorded):
+        return "recorded_timeout"
+    if not result.ok:
+        return _REASON_OF_STATUS[result.status]
+    return "recorded_exception" if exception_type(recorded) is not None else "other_output"
 
 
 def _with_outputs(turns: Sequence[Turn], shown: Sequence[str], *, every: bool) -> tuple[Turn, ...]:
@@ -220,6 +237,8 @@ def _shown(result: ExecResult, profile: Profile = "tora", max_chars: int | None 
 
 def _agrees(recorded: str, result: ExecResult) -> bool:
     """Whether any of the usual executors would have recorded this: value shown or not, long output cut or not."""
+    if result.error is not None and exception_type(recorded) == result.error.type:
+        return True
     return any(same_output(recorded, _shown(result, profile, max_chars)) for profile, max_chars in _EXECUTORS)
 
 

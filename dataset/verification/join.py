@@ -6,7 +6,6 @@ a 64-bit hash kept in a file, eight bytes a row, and by themselves where hashes 
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections import Counter
 from collections.abc import Iterator, Mapping
@@ -19,25 +18,25 @@ import numpy as np
 from dataset.files import Manifest, sha256, versions, write_line, written_whole
 
 OUTPUTS = ("kept.jsonl", "dropped.jsonl", "bad.jsonl")
+_OTHERS = ("disagreements.jsonl", "differing.jsonl")  # written where there is something to say
 
 
-def _records(work: Path) -> Iterator[dict[str, Any]]:
+def _records(work: Path) -> Iterator[tuple[dict[str, Any], str]]:
+    """What became of each line, and its row as JSON, "" for a bad one."""
     for part in sorted(work.glob("*.part")):
         with part.open(encoding="utf-8") as file:
-            yield from map(json.loads, file)
-
-
-def _hash(text: str) -> int:
-    return int.from_bytes(hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=8).digest(), "little")
+            for line in file:
+                head = json.loads(line)
+                yield head, "" if head["kind"] == "bad" else next(file)
 
 
 def repeated_hashes(work: Path) -> set[int]:
     """Hashes of the ids that occur more than once."""
     path = work / "ids.u64"
     with path.open("wb") as file:
-        for record in _records(work):
-            if record["kind"] != "bad":
-                file.write(_hash(record["row"]["id"]).to_bytes(8, "little"))
+        for head, _ in _records(work):
+            if head["kind"] != "bad":
+                file.write(head["id"].to_bytes(8, "little"))
     if path.stat().st_size == 0:
         return set()
     hashes = np.memmap(path, dtype="<u8", mode="r+")
@@ -51,27 +50,32 @@ class Tally:
     def __init__(self) -> None:
         self.groups: dict[str, Counter[str]] = {}
         self.reasons: Counter[str] = Counter()
-        self.blocks = self.agreeing = 0
+        self.blocks = 0
+        self.differing: Counter[str] = Counter()
         self.recorded: Counter[str] = Counter()
 
-    def add(self, record: Mapping[str, Any]) -> None:
-        row, kept = record["row"], record["kind"] == "kept"
-        group = self.groups.setdefault(f"{row['problem']['source']}/{row['style']}", Counter())
+    def add(self, head: Mapping[str, Any]) -> None:
+        kept = head["kind"] == "kept"
+        group = self.groups.setdefault(head["group"], Counter())
         group["in"] += 1
-        group["kept" if kept else record["reason"]] += 1
+        group["kept" if kept else head["reason"]] += 1
         if not kept:
-            self.reasons[record["reason"]] += 1
-        self.blocks += record.get("blocks", 0)
-        self.agreeing += record.get("agreeing", 0)
-        if "recorded_correct" in record:
-            self.recorded["agree" if record["recorded_correct"] == kept else "disagree"] += 1
+            self.reasons[head["reason"]] += 1
+        self.blocks += head.get("blocks", 0)
+        self.differing.update(block["cause"] for block in head.get("differing", ()))
+        if "recorded_correct" in head:
+            self.recorded["agree" if head["recorded_correct"] == kept else "disagree"] += 1
 
     def summary(self) -> dict[str, Any]:
         result: dict[str, Any] = {
             "by_source_and_style": {name: dict(sorted(self.groups[name].items())) for name in sorted(self.groups)}
         }
         if self.blocks:
-            result["outputs"] = {"recorded": self.blocks, "printed_again": self.agreeing}
+            result["outputs"] = {
+                "recorded": self.blocks,
+                "printed_again": self.blocks - self.differing.total(),
+                "differing": dict(sorted(self.differing.items())),
+            }
         if self.recorded:
             result["recorded_verdicts"] = dict(sorted(self.recorded.items()))
         return result
@@ -89,32 +93,41 @@ def join(
     """Join the parts in `work` into the files of `out`, the manifest last.
 
     disagreements.jsonl is written where the rows say what their publisher's grader said: every solution on which
-    verification decided otherwise, with the reason.
+    verification decided otherwise, with the reason. differing.jsonl is written where recorded outputs were not printed
+    again: each of them, with its cause.
     """
     repeated = repeated_hashes(work)
     seen: set[str] = set()
     tally, bad = Tally(), 0
     with ExitStack() as stack:
         kept_file, dropped_file, bad_file = (stack.enter_context(written_whole(out / name)) for name in OUTPUTS)
-        other_file = stack.enter_context(written_whole(out / "disagreements.jsonl"))
-        for record in _records(work):
-            if record["kind"] != "bad" and _hash(id_ := record["row"]["id"]) in repeated:
-                if id_ in seen:
-                    record = record | {"kind": "bad", "problem": f"the id {id_!r} was there before"}
+        other_file, differing_file = (stack.enter_context(written_whole(out / name)) for name in _OTHERS)
+        for head, row in _records(work):
+            if head["kind"] != "bad" and head["id"] in repeated:
+                if (id_ := json.loads(row)["id"]) in seen:
+                    head |= {"kind": "bad", "problem": f"the id {id_!r} was there before"}
                 seen.add(id_)
-            if record["kind"] == "bad":
+            if head["kind"] == "bad":
                 bad += 1
-                write_line(bad_file, {name: record[name] for name in ("file", "line", "problem")})
+                write_line(bad_file, {name: head[name] for name in ("file", "line", "problem")})
                 continue
-            tally.add(record)
-            kept = record["kind"] == "kept"
-            reason = {} if kept else {"reason": record["reason"], "evidence": record["evidence"]}
-            write_line(kept_file if kept else dropped_file, reason | record["row"])
-            if record.get("recorded_correct", kept) != kept:
-                write_line(other_file, {"recorded_correct": record["recorded_correct"]} | reason | record["row"])
-    names = [*OUTPUTS, "disagreements.jsonl"]
-    if not tally.recorded:
-        (out / names.pop()).unlink()
+            tally.add(head)
+            kept = head["kind"] == "kept"
+            reason = {} if kept else {"reason": head["reason"], "evidence": head["evidence"]}
+            if kept:
+                kept_file.write(row)
+            else:
+                write_line(dropped_file, reason | json.loads(row))
+            for block in head.get("differing", ()):
+                write_line(differing_file, {"id": json.loads(row)["id"]} | block)
+            if head.get("recorded_correct", kept) != kept:
+                write_line(other_file, {"recorded_correct": head["recorded_correct"]} | reason | json.loads(row))
+    names = list(OUTPUTS)
+    for name, wanted in zip(_OTHERS, (tally.recorded, tally.differing), strict=True):
+        if wanted:
+            names.append(name)
+        else:
+            (out / name).unlink()
     kept = sum(group["kept"] for group in tally.groups.values())
     manifest = Manifest(
         stage="verify",

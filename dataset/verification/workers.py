@@ -1,7 +1,12 @@
-"""What one verification worker does: a chunk of lines through its own sandbox into a part file."""
+"""What one verification worker does: a chunk of lines through its own sandbox into a part file.
+
+A part file holds one line for each solution that says what became of it, and for usable ones a second line: the row
+itself, ready to be written. `dataset.verification.join` reads the first and copies the second.
+"""
 
 from __future__ import annotations
 
+import hashlib
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -75,32 +80,59 @@ def check_with_patience(
 def verify_chunk(chunk: Chunk, sandbox: Runner, settings: Settings, pool: ThreadPoolExecutor) -> dict[str, int]:
     """Verify the lines of `chunk` into its part file; return the counts of kept, dropped and bad."""
     counts = {"kept": 0, "dropped": 0, "bad": 0}
-    convert = find_source(chunk.source).convert
-    jobs: list[tuple[int, str | tuple[Candidate, Future[Outcome]]]] = []
+    convert, stem = find_source(chunk.source).convert, Path(chunk.file).stem
+    jobs: list[tuple[int, str | tuple[Candidate, Future[Outcome] | Outcome]]] = []
     for number, line in chunk.lines:
         try:
-            candidates = convert(parse_line(line), f"{Path(chunk.file).stem}/{number}")
+            candidates = convert(parse_line(line), f"{stem}/{number}")
         except InputError as error:
             jobs.append((number, str(error)))
             continue
-        jobs.extend((number, (c, pool.submit(check_with_patience, c, sandbox, settings))) for c in candidates)
+        jobs.extend((number, (candidate, _begin(candidate, sandbox, settings, pool))) for candidate in candidates)
     with part_file(chunk.part) as file:
         for number, job in jobs:
-            kind, body = ("bad", {"problem": job}) if isinstance(job, str) else _record(job[0], job[1].result())
-            counts[kind] += 1
-            write_line(file, {"kind": kind, "file": chunk.file, "line": number, **body})
+            where = {"file": chunk.file, "line": number}
+            if isinstance(job, str):
+                counts["bad"] += 1
+                write_line(file, {"kind": "bad", **where, "problem": job})
+                continue
+            candidate, begun = job
+            outcome = begun.result() if isinstance(begun, Future) else begun
+            head = _head(candidate, outcome)
+            counts[head["kind"]] += 1
+            write_line(file, head | where)
+            write_line(file, solution_to_json(outcome.solution))
     return counts
 
 
-def _record(candidate: Candidate, outcome: Outcome) -> tuple[str, dict[str, Any]]:
-    body: dict[str, Any] = {"row": solution_to_json(outcome.solution)}
+def _begin(
+    candidate: Candidate, sandbox: Runner, settings: Settings, pool: ThreadPoolExecutor
+) -> Future[Outcome] | Outcome:
+    """The outcome of a solution in words; of one with programs a future, so that the next is ready when they run."""
+    if candidate.solution.style == "cot":
+        return check_with_patience(candidate, sandbox, settings)
+    return pool.submit(check_with_patience, candidate, sandbox, settings)
+
+
+def _head(candidate: Candidate, outcome: Outcome) -> dict[str, Any]:
+    solution = outcome.solution
+    head: dict[str, Any] = {
+        "kind": "kept" if outcome.reason is None else "dropped",
+        "id": id_hash(solution.id),
+        "group": f"{solution.problem.source}/{solution.style}",
+    }
     if outcome.blocks:
-        body |= {"blocks": outcome.blocks, "agreeing": outcome.agreeing}
+        head |= {"blocks": outcome.blocks, "differing": outcome.differing}
     if candidate.recorded_correct is not None:
-        body["recorded_correct"] = candidate.recorded_correct
-    if outcome.reason is None:
-        return "kept", body
-    return "dropped", body | {"reason": outcome.reason, "evidence": dict(outcome.evidence)}
+        head["recorded_correct"] = candidate.recorded_correct
+    if outcome.reason is not None:
+        head |= {"reason": outcome.reason, "evidence": dict(outcome.evidence)}
+    return head
+
+
+def id_hash(text: str) -> int:
+    """A 64-bit hash of an id."""
+    return int.from_bytes(hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=8).digest(), "little")
 
 
 class SandboxWhenNeeded:

@@ -130,6 +130,23 @@ def test_what_the_rows_were_taken_for_is_said(tmp_path: Path, flags: tuple[str, 
     assert "read as tora" in done.stdout
 
 
+def test_outputs_that_differ_are_listed_by_cause_and_counted(tmp_path: Path) -> None:
+    row = {"question": "2+2?", "reference": "4", "segments": [
+        {"role": "code", "content": "x = 4"}, {"role": "execution", "content": "<empty_execution>"},
+        {"role": "code", "content": "x"}, {"role": "execution", "content": "5"},
+        {"role": "text", "content": "So $\\boxed{4}$."},
+    ]}  # fmt: skip
+    path = write(tmp_path / "a.jsonl", row)
+    done = dataset("verify", path, "--out", tmp_path / "out", "--outputs", "keep")
+    assert done.returncode == 0, done.stderr
+    assert "recorded outputs printed again: 1 of 2 (50.0%)" in done.stdout
+    differing = json.loads((tmp_path / "out" / "differing.jsonl").read_text())
+    assert differing == {"id": "a/1", "block": 2, "cause": "other_output", "recorded": "5", "printed": "4"}
+    manifest = json.loads((tmp_path / "out" / "manifest.json").read_text())
+    assert manifest["summary"]["outputs"] == {"recorded": 2, "printed_again": 1, "differing": {"other_output": 1}}
+    assert "differing.jsonl" in manifest["outputs"]
+
+
 def outputs(folder: Path) -> dict[str, str]:
     return {path.name: sha256(path) for path in sorted(folder.glob("*.jsonl")) + sorted(folder.glob("*.md"))}
 

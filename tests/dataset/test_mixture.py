@@ -23,6 +23,7 @@ from dataset.mixture.fingerprints import MixSettings, example_row, solution_of_r
 from dataset.mixture.mix import mix
 from dataset.mixture.near import bands, similarity
 from dataset.mixture.select import _sizes, first_with_equal, ranks
+from dataset.mixture.shards import FORMS, Form
 from dataset.mixture.words import words
 from dataset.types import Language, Problem, Solution, Style, Turn, solution_to_json
 from sandbox.errors import InputError
@@ -186,6 +187,7 @@ def test_caps_by_part_and_subject_hold_and_rows_of_no_part_are_left_out(tmp_path
     assert count["own", "a"] + count["own", "b"] == 45
     assert max(count["own", "a"], count["own", "b"]) <= 25
     assert manifest.dropped == {"no_part": 9, "over_cap": 130 - 55}
+    assert [part["missing"] for part in manifest.summary["parts"]] == [55, None]
     assert "| own | 100 | 90 | 45 | 55 |" in (tmp_path / "out" / "README.md").read_text()
 
 
@@ -237,6 +239,24 @@ def test_rows_are_chats_that_read_back_as_the_solutions_they_were(tmp_path: Path
         assert [message["role"] for message in row["messages"]] == ["user", "assistant"]
         back = solution_of_row(row)
         assert (back.turns, back.problem.question) == (made.turns, made.problem.question)
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_the_datasets_library_loads_the_folder_as_it_is(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, form: Form
+) -> None:
+    for name in ("HF_HUB_OFFLINE", "HF_DATASETS_OFFLINE"):
+        monkeypatch.setenv(name, "1")
+    datasets = pytest.importorskip("datasets")
+    everyone = many(30) + many(20, language="zh", style="pot", subject="方程")
+    _, expected = mixed(tmp_path, everyone, name="expected")
+    path = tmp_path / "expected.jsonl"
+    settings = MixSettings(mixture=EVERYTHING, seed=0, benchmarks=())
+    manifest = mix([path], tmp_path / "out", settings=settings, workers=1, form=form, quiet=True)
+    assert manifest.summary["shards"] == [f"train-00000.{form}"]
+    loaded = datasets.load_dataset(str(tmp_path / "out"), split="train", cache_dir=str(tmp_path / "cache"))
+    assert list(loaded) == expected
+    assert loaded[0]["messages"][0]["role"] == "user"
 
 
 @pytest.mark.parametrize(

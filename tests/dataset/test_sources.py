@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import json
+import re
 import zipfile
 from fractions import Fraction
 from pathlib import Path
@@ -129,6 +130,20 @@ def test_a_program_finds_its_reference_in_the_words_of_the_same_question(tmp_pat
     assert answers == {"cot": "24", "pot": "24"}
 
 
+def test_lila_programs_keep_their_own_answers_and_the_hubs_spelling_is_read() -> None:
+    row = {"Input": "q", "Output Program": ["print(1)", " ", "print(2)"], "Output Answer": ["1", "x", "2"]}
+    found = SOURCES["lila_ood"].convert(row, "1")
+    assert [c.solution.problem.answer for c in found] == ["1", "2"]
+    row = {"input": "q", "output_program": "print(6)", "output_answer": "6", "split": "train", "dataset": "addsub"}
+    (only,) = SOURCES["lila_ood"].convert(row, "1")
+    assert (only.solution.problem.answer, only.solution.problem.subject) == ("6", "addsub")
+
+
+def test_every_hub_source_names_a_commit() -> None:
+    for source in SOURCES.values():
+        assert source.hub is None or re.fullmatch("[0-9a-f]{40}", source.hub.revision), source.name
+
+
 def test_references_of_other_builds_take_precedence(tmp_path: Path) -> None:
     reference = tmp_path / "problems.jsonl"
     reference.write_text(
@@ -246,4 +261,9 @@ def test_a_hub_out_of_reach_gives_one_clear_message(tmp_path: Path, monkeypatch:
     with pytest.raises(InputError, match=r"openai/gsm8k .*--file"):
         build("gsm8k", [], tmp_path / "out", quiet=True)
     with pytest.raises(InputError, match="not on the Hub"):
-        build("lila_ood", [], tmp_path / "out", quiet=True)
+        build("k12_zh", [], tmp_path / "out", quiet=True)
+
+
+def test_the_guide_names_every_source() -> None:
+    guide = (FIXTURES.parent.parent.parent / "docs" / "data.md").read_text(encoding="utf-8")
+    assert [name for name in SOURCES if f"`{name}`" not in guide] == []

@@ -100,10 +100,35 @@ def test_real_outputs_take_the_place_of_recorded_ones_and_of_missing_ones(sandbo
     assert check(missing, sandbox, policy="keep", limits=LIMITS).solution.turns == missing.turns
 
 
-def test_agreement_is_counted_by_block(sandbox: Sandbox) -> None:
-    turns = [RUN, "output:6", "code:print(1)", "output:2", "code:print(3)", BOX]
+# program and recorded output of a second block, and why it is not printed again
+DIFFERING = [
+    ("code:print(1)", "output:2", "other_output"),
+    ("code:print(1)", "output:TimeoutError: Timed Out", "recorded_timeout"),
+    ("code:print(1)", "output:KeyError: 1", "recorded_exception"),
+    ("code:print(x)", "output:2", "program_raised"),
+    ("code:print(x)", "output:--------\nNameError      Traceback (most recent call last)\nCell 1\n1 print(x)", None),
+    ("code:raise ValueError('a\\nb')",
+     "output:\x1b[31m---\x1b[0m\n\x1b[31mValueError\x1b[0m  Traceback (most recent call last)", None),
+    ("code:print(1)", "output:----\nTimeout waiting for reply   Traceback (most recent call last)",
+     "recorded_timeout"),
+    ("code:print(1)", "output:1", None),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("code", "output", "cause"), DIFFERING)
+def test_each_output_that_is_not_printed_again_is_told_with_its_cause(
+    sandbox: Sandbox, code: str, output: str, cause: str | None
+) -> None:
+    turns = [RUN, "output:6", code, output, "code:print(3)", BOX]
     outcome = check(solution("tir", *turns), sandbox, policy="keep", limits=LIMITS)
-    assert (outcome.blocks, outcome.agreeing) == (2, 1)
+    assert outcome.blocks == 2
+    assert [(block["block"], block["cause"]) for block in outcome.differing] == ([(2, cause)] if cause else [])
+
+
+def test_blocks_that_a_lost_session_leaves_unrun_are_told(sandbox: Sandbox) -> None:
+    turns = ["code:import os\nos._exit(1)", "output:", "code:print(6)", "output:6", BOX]
+    outcome = check(solution("tir", *turns), sandbox, policy="keep", limits=LIMITS)
+    assert [block["cause"] for block in outcome.differing][-1] == "state_lost"
 
 
 def test_a_notebooks_recorded_value_agrees_beside_what_was_printed(sandbox: Sandbox) -> None:
