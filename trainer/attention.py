@@ -50,30 +50,39 @@ def document_attention(
     assert dropout == 0.0, "attention dropout is not implemented"
     assert sliding_window is None or sliding_window >= longest, "sliding windows shorter than a document are not"
     grouped = query_1HTD.shape[1] != key_1KTD.shape[1]
-    if query_1HTD.is_cuda:
-        query_THD, key_TKD, value_TKD = (x[0].transpose(0, 1) for x in (query_1HTD, key_1KTD, value_1KTD))
-        attended_THD = varlen_attn(
-            query_THD,
-            key_TKD,
-            value_TKD,
-            borders,
-            borders,
-            longest,
-            longest,
-            scale=scaling,
-            window_size=(-1, 0),  # everything before, nothing after
-            enable_gqa=grouped,
-        )
-        assert isinstance(attended_THD, Tensor)
-        return attended_THD.unsqueeze(0), None
-    if grouped:  # each key head, repeated for its group: the CPU's fused kernel takes no groups
-        times = query_1HTD.shape[1] // key_1KTD.shape[1]
+    if not query_1HTD.is_cuda:
+        return _each_document(query_1HTD, key_1KTD, value_1KTD, borders, scaling), None
+    query_THD, key_TKD, value_TKD = (x[0].transpose(0, 1) for x in (query_1HTD, key_1KTD, value_1KTD))
+    attended_THD = varlen_attn(
+        query_THD,
+        key_TKD,
+        value_TKD,
+        borders,
+        borders,
+        longest,
+        longest,
+        scale=scaling,
+        window_size=(-1, 0),  # everything before, nothing after
+        enable_gqa=grouped,
+    )
+    assert isinstance(attended_THD, Tensor)
+    return attended_THD.unsqueeze(0), None
+
+
+# Not compiled: lengths differ from row to row, and each row would be compiled again.
+@torch.compiler.disable  # type: ignore[untyped-decorator]
+def _each_document(
+    query_1HTD: Tensor, key_1KTD: Tensor, value_1KTD: Tensor, borders: Tensor, scaling: float | None
+) -> Tensor:
+    """One fused call a document, on a CPU; shape (1, T, H, D)."""
+    times = query_1HTD.shape[1] // key_1KTD.shape[1]
+    if times > 1:  # each key head, repeated for its group: the CPU's fused kernel takes no groups
         key_1KTD, value_1KTD = (x.repeat_interleave(times, dim=1) for x in (key_1KTD, value_1KTD))
     ends = borders.tolist()
     lengths = [end - start for start, end in pairwise(ends) if end > start]
     documents = zip(*(torch.split(x, lengths, dim=2) for x in (query_1HTD, key_1KTD, value_1KTD)), strict=True)
     attended = [F.scaled_dot_product_attention(q, k, v, is_causal=True, scale=scaling) for q, k, v in documents]
-    return torch.cat(attended, dim=2).transpose(1, 2), None
+    return torch.cat(attended, dim=2).transpose(1, 2)
 
 
 AttentionInterface.register(NAME, document_attention)

@@ -102,8 +102,11 @@ class Order:
                 raise InputError(f"no example fits a row of {row_tokens} tokens: raise --row-tokens")
         self._rows = [(p, index) for p in self.plans for index in range(p.rows)][:needed]
         columns = (data.targets, data.lengths, data.lengths**2)
-        totals = np.array([[column[p.row(i)].sum() for p, i in self._rows] for column in columns])
-        self.targets, self.tokens, self.squares = totals.reshape(3, steps, batch_rows).sum(axis=2)
+        totals = [
+            np.concatenate([np.add.reduceat(column[p.documents], p.starts[:-1]) for p in self.plans])[:needed]
+            for column in columns
+        ]
+        self.targets, self.tokens, self.squares = (rows.reshape(steps, batch_rows).sum(axis=1) for rows in totals)
 
     @property
     def most_examples(self) -> int:

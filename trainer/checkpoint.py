@@ -53,8 +53,9 @@ def save(
         with written_whole(final / COMPLETE) as file:
             json.dump({"step": step, "processes": world.size, "files": sizes, **notes}, file)
         _flush(final)
-        for old in complete(folder)[:-keep]:
-            (old / COMPLETE).unlink()  # first: half deleted must not look whole
+        kept = complete(folder)[-keep:]
+        for old in sorted(set(folder.glob("step-*")) - set(kept)):  # those that a crash left, too
+            (old / COMPLETE).unlink(missing_ok=True)  # first: half deleted must not look whole
             shutil.rmtree(old)
     dist.barrier()
 

@@ -23,6 +23,8 @@ Schedule = Literal["constant", "linear", "cosine"]
 Overlong = Literal["drop", "error"]
 Recompute = Literal["none", "selective", "full"]
 Precision = Literal["auto", "fp32", "bf16"]
+State = Literal["fp32", "bf16", "sr"]
+Tracker = Literal["tensorboard", "wandb", "trackio"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,6 +55,9 @@ class TrainConfig:
     seed: Annotated[int, "order of the examples and first weights of a new model"] = 0
 
     precision: Annotated[Precision, "of the computation; weights stay fp32. auto: bf16 on CUDA, fp32 on a CPU"] = "auto"
+    state: Annotated[State, "weights and moments: fp32; bf16, half the memory; sr: bf16 rounded at random"] = "fp32"
+    lora_rank: Annotated[int | None, "learn adapters of this rank (LoRA), not the weights; exported merged"] = None
+    lora_alpha: Annotated[float, "adapters count alpha / rank times"] = 32.0
     recompute: Annotated[Recompute, "activations computed again in the backward pass: less memory, more time"] = "none"
     compile: Annotated[bool, "compile each decoder layer (torch.compile)"] = False
     threads: Annotated[int | None, "CPU threads of each process; default: torch's choice"] = None
@@ -60,21 +65,22 @@ class TrainConfig:
 
     checkpoint_every: Annotated[int, "steps between checkpoints; one is also written on SIGTERM and Ctrl-C"] = 100
     keep: Annotated[int, "checkpoints to keep"] = 2
+    heldout: Annotated[Path | None, "JSON Lines like the training files, not learned: their loss is logged"] = None
+    heldout_every: Annotated[int, "steps between two looks at the held-out examples; the last step has one"] = 50
     log_every: Annotated[int, "steps between console lines; log.jsonl has every step"] = 1
+    report: Annotated[Tracker | None, "also write each step's numbers for this viewer, which must be installed"] = None
     rendered: Annotated[Path | None, "folder for tokenised data, to share between runs; default: OUT/rendered"] = None
 
     def __post_init__(self) -> None:
         problems = [] if (self.model is None) != (self.init is None) else ["give one of --model and --init"]
-        for name in ("steps", "batch_rows", "micro_rows", "pack_buffer", "checkpoint_every", "keep", "log_every"):
-            if getattr(self, name) < 1:
-                problems.append(f"--{name.replace('_', '-')} is {getattr(self, name)}, expected at least 1")
+        for name in _COUNTS:
+            if (value := getattr(self, name)) is not None and value < 1:
+                problems.append(f"--{name.replace('_', '-')} is {value}, expected at least 1")
         if self.row_tokens < 2:
             problems.append(f"--row-tokens is {self.row_tokens}, expected at least 2")
         if not 0 <= self.warmup_steps <= self.steps:
             problems.append(f"--warmup-steps is {self.warmup_steps}, expected 0 to --steps {self.steps}")
-        if self.threads is not None and self.threads < 1:
-            problems.append(f"--threads is {self.threads}, expected at least 1")
-        for name, low, high in (("learning_rate", 0, 1), ("clip", 0, 1e9)):
+        for name, low, high in (("learning_rate", 0, 1), ("clip", 0, 1e9), ("lora_alpha", 0, 1e6)):
             if not low < getattr(self, name) <= high:
                 problems.append(f"--{name.replace('_', '-')} is {getattr(self, name)}, expected above {low} to {high}")
         for name in ("final_rate", "weight_decay"):
@@ -92,8 +98,15 @@ class TrainConfig:
         return {name: str(value) if isinstance(value, Path) else value for name, value in asdict(self).items()}
 
 
+_COUNTS = (
+    "steps", "batch_rows", "micro_rows", "pack_buffer", "lora_rank", "threads", "checkpoint_every", "keep",
+    "heldout_every", "log_every",
+)  # fmt: skip
 # What may differ when a run is taken up again: none of these changes what is learned.
-_FREE = {"out", "threads", "checkpoint_every", "keep", "log_every", "rendered", "micro_rows", "recompute", "compile"}
+_FREE = {
+    "out", "threads", "checkpoint_every", "keep", "heldout", "heldout_every", "log_every", "report", "rendered",
+    "micro_rows", "recompute", "compile",
+}  # fmt: skip
 
 
 def same_training(one: dict[str, Any], other: dict[str, Any]) -> list[str]:

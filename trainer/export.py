@@ -19,6 +19,7 @@ from torch.distributed.checkpoint.state_dict import StateDictOptions, get_model_
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, GenerationConfig
 
 from dataset.chat import ChatFormat
+from trainer.lora import merged
 from trainer.model import Learner
 from trainer.world import World
 
@@ -26,7 +27,9 @@ from trainer.world import World
 def gather_weights(learner: Learner, dtype: torch.dtype) -> dict[str, Tensor]:
     """The whole model on the CPU of the first process (empty in the others), in `dtype`; tied names appear once."""
     options = StateDictOptions(full_state_dict=True, cpu_offload=True)
-    whole = get_model_state_dict(learner.model, options=options)
+    whole: dict[str, Any] = get_model_state_dict(learner.model, options=options)
+    if learner.lora_scale is not None:
+        whole = merged(whole, learner.lora_scale)
     if learner.model.config.tie_word_embeddings:
         whole.pop("lm_head.weight", None)  # saved twice, it would come back as two matrices
     return {name: value.to(dtype) for name, value in whole.items() if isinstance(value, Tensor)}

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import sys
 from collections.abc import Mapping, Sequence
@@ -15,6 +16,7 @@ from typing import IO, Any
 from tqdm import tqdm
 
 from dataset.files import read_jsonl, write_line, written_whole
+from trainer.trackers import Tracking
 
 LOG = "log.jsonl"
 GREEN, PLAIN = "\033[32m", "\033[0m"
@@ -25,7 +27,9 @@ class StepRecord:
     """One step. Losses are means per target; `loss_by` has one for each source/style/language that occurred.
 
     `gradient_norm` is that before clipping. `data_seconds` is the part of `seconds` spent on making batches.
-    `peak_memory_bytes` is the device's, on a CPU the process's own.
+    `peak_memory_bytes` is the device's, on a CPU the process's own. `mfu` is the share of `peak_flops`, what all
+    devices together can do; None where we do not know their peak. `heldout_loss` is None where nobody looked. In the
+    file null also stands for what is not finite.
     """
 
     step: int
@@ -40,18 +44,40 @@ class StepRecord:
     data_seconds: float
     peak_memory_bytes: int
     mfu: float | None
+    peak_flops: float | None
     skipped: bool
+    heldout_loss: float | None = None
+    heldout_by: Mapping[str, float] | None = None
 
     @property
     def tokens_per_second(self) -> float:
         return self.tokens / self.seconds
 
+    @property
+    def numbers(self) -> dict[str, float]:
+        """What a viewer draws: every number that changes from step to step, flat."""
+        values = {
+            "loss": self.loss,
+            "gradient_norm": self.gradient_norm,
+            "learning_rate": self.learning_rate,
+            "tokens_per_second": self.tokens_per_second,
+            "target_tokens_per_second": self.targets / self.seconds,
+            "waste": self.waste,
+            "data_share": self.data_seconds / self.seconds,
+            "peak_memory_gib": self.peak_memory_bytes / 2**30,
+            "skipped": float(self.skipped),
+        }
+        values |= {f"loss/{name}": value for name, value in self.loss_by.items()}
+        values |= {f"heldout/{name}": value for name, value in (self.heldout_by or {}).items()}
+        values |= {} if self.mfu is None else {"mfu": self.mfu}
+        return values | ({} if self.heldout_loss is None else {"heldout_loss": self.heldout_loss})
+
 
 class Log:
-    """The log of a run in `out`, continued after `step` steps."""
+    """The log of a run in `out`, continued after `step` steps, and in `tracker` if there is one."""
 
-    def __init__(self, out: Path, *, step: int, steps: int, every: int) -> None:
-        self._path, self._every, self._steps = out / LOG, every, steps
+    def __init__(self, out: Path, *, step: int, steps: int, every: int, tracker: Tracking | None = None) -> None:
+        self._path, self._every, self._steps, self._tracker = out / LOG, every, steps, tracker
         kept = [value for _, value in _whole_lines(self._path) if value["step"] <= step]
         with written_whole(self._path) as file:
             for value in kept:
@@ -68,25 +94,52 @@ class Log:
             "tokens_per_second": round(record.tokens_per_second, 1),
             "target_tokens_per_second": round(record.targets / record.seconds, 1),
         }
-        write_line(self._file, line)
+        write_line(self._file, {name: _json_number(value) for name, value in line.items()})
         self._file.flush()
+        if self._tracker is not None:
+            self._tracker.write(record.step, record.numbers)
         self._bar.update()
-        if record.step % self._every == 0 or record.step == self._steps or record.skipped:
-            left = (self._steps - record.step) * record.seconds
-            mfu = "" if record.mfu is None else f"  mfu {record.mfu:.1%}"
-            tqdm.write(
-                f"step {record.step}/{self._steps}  loss {record.loss:.4f}  gradient {record.gradient_norm:.3f}  "
-                f"rate {record.learning_rate:.2e}  {record.tokens_per_second:,.0f} tok/s  "
-                f"{record.targets / record.seconds:,.0f} targets/s{mfu}  {left / 60:.1f} min left"
-                + ("  NOT FINITE: step skipped" if record.skipped else "")
-            )
+        due = record.step % self._every == 0 or record.step == self._steps
+        if due or record.skipped or record.heldout_loss is not None:
+            tqdm.write(console_line(record, self._steps))
             sys.stdout.flush()
 
     def close(self) -> None:
         self._bar.close()
+        if self._tracker is not None:
+            self._tracker.close()
         self._file.flush()
         os.fsync(self._file.fileno())
         self._file.close()
+
+
+def console_line(record: StepRecord, steps: int) -> str:
+    """One step for a reader; a second line has the losses of groups where there are several."""
+    left = (steps - record.step) * record.seconds
+    parts = [
+        f"step {record.step}/{steps}",
+        f"loss {record.loss:.4f}",
+        *([] if record.heldout_loss is None else [f"held-out {record.heldout_loss:.4f}"]),
+        f"gradient {record.gradient_norm:.3f}",
+        f"rate {record.learning_rate:.2e}",
+        f"{record.tokens_per_second:,.0f} tok/s",
+        f"{record.targets / record.seconds:,.0f} targets/s",
+        f"waste {record.waste:.1%}",
+        f"data {record.data_seconds / record.seconds:.1%}",
+        f"{record.peak_memory_bytes / 2**30:.1f} GiB",
+        *([] if record.mfu is None else [f"mfu {record.mfu:.1%}"]),
+        f"{left / 60:.1f} min left",
+        *(["NOT FINITE: step skipped"] if record.skipped else []),
+    ]
+    groups = "  ".join(f"{name} {loss:.4f}" for name, loss in sorted(record.loss_by.items()))
+    return "  ".join(parts) + (f"\n     {groups}" if len(record.loss_by) > 1 else "")
+
+
+def _json_number(value: Any) -> Any:
+    """`value` with null for NaN and infinity, which JSON does not have."""
+    if isinstance(value, Mapping):
+        return {name: _json_number(one) for name, one in value.items()}
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def _whole_lines(path: Path) -> list[tuple[int, dict[str, Any]]]:
@@ -104,7 +157,7 @@ def plot(out: Path) -> None:
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    records = read_log(out)
+    records = [record for record in read_log(out) if not record["skipped"]]
     steps = [record["step"] for record in records]
     figure = Figure(figsize=(9, 6), layout="constrained")
     FigureCanvasAgg(figure)
@@ -113,6 +166,9 @@ def plot(out: Path) -> None:
         shown = [(record["step"], record["loss_by"][name]) for record in records if name in record["loss_by"]]
         losses.plot(*zip(*shown, strict=True), linewidth=0.8, alpha=0.7, label=name)
     losses.plot(steps, [record["loss"] for record in records], color="black", linewidth=1.5, label="all")
+    looked = [(record["step"], record["heldout_loss"]) for record in records if record["heldout_loss"] is not None]
+    if looked:
+        losses.plot(*zip(*looked, strict=True), "o--", color="tab:red", markersize=3, label="held out")
     losses.set(ylabel="loss per target token", yscale="log")
     losses.legend(fontsize="x-small", ncols=3)
     norms.plot(steps, [record["gradient_norm"] for record in records], linewidth=0.8)

@@ -1,7 +1,7 @@
 """The model as it is trained: sharded over all processes, its loss computed where its head is whole.
 
 One path from one CPU process to many GPUs: `fully_shard` at world size 1, too, so that what the tests run is what a
-cluster runs. Weights stay fp32; computation may be bf16, sums of gradients are fp32.
+cluster runs. Weights stay fp32, unless `--state` says otherwise; computation may be bf16, sums of gradients are fp32.
 
 It refuses architectures it has not been checked with: a head with a scale, a cap or a second norm would train to a
 plausible but wrong loss.
@@ -18,13 +18,14 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.distributed.checkpoint.state_dict import StateDictOptions, set_model_state_dict
 from torch.distributed.fsdp import FSDPModule, MixedPrecisionPolicy, fully_shard
-from torch.utils.checkpoint import create_selective_checkpoint_contexts
+from torch.utils.checkpoint import checkpoint, create_selective_checkpoint_contexts
 from transformers import AutoConfig, AutoModelForCausalLM
 
 from sandbox.errors import InputError
 from trainer.attention import NAME
 from trainer.batches import MicroBatch
-from trainer.config import Recompute
+from trainer.config import Recompute, State, TrainConfig
+from trainer.lora import add_adapters, with_adapters
 from trainer.world import World
 
 # model_type: decoder layers at `model.layers`, plain head, rotary positions at `model.rotary_emb`.
@@ -35,11 +36,15 @@ class Learner(nn.Module):
     """A causal language model that returns its loss at each target.
 
     It is the root of the shards: embedding, last norm and head are gathered for the whole of its forward pass.
+
+    Attributes:
+        lora_scale: what the products of adapters are multiplied with; None without adapters.
     """
 
-    def __init__(self, model: Any) -> None:
+    def __init__(self, model: Any, lora_scale: float | None = None) -> None:
         super().__init__()
         self.model = model
+        self.lora_scale = lora_scale
 
     def forward(self, batch: MicroBatch, longest: int) -> Tensor:
         """The cross-entropy of each target, float32, shape (N,). Positions without a target never reach the head."""
@@ -62,10 +67,19 @@ class Learner(nn.Module):
 
 def target_losses(hidden_NC: Tensor, head_VC: Tensor, labels_N: Tensor) -> Tensor:
     """Cross-entropy of each label, float32, shape (N,); no gradient is lost where N is 0."""
-    if hidden_NC.is_cuda and len(labels_N):  # in pieces: the logits are never whole in memory
-        options = nn.LinearCrossEntropyOptions()
-        return F.linear_cross_entropy(hidden_NC, head_VC, labels_N, reduction="none", options=options).float()
+    if hidden_NC.is_cuda and len(labels_N):
+        return target_losses_in_pieces(hidden_NC, head_VC, labels_N)
     return F.cross_entropy(F.linear(hidden_NC, head_VC).float(), labels_N, reduction="none")
+
+
+def target_losses_in_pieces(hidden_NC: Tensor, head_VC: Tensor, labels_N: Tensor) -> Tensor:
+    """The same without ever holding all logits; on a CPU it is slower.
+
+    torch sums in fp32 and returns each loss in the format of `hidden_NC`: in bf16 a single loss is right to 0.4 %,
+    their mean much better, and the gradients do not pass through it.
+    """
+    options = nn.LinearCrossEntropyOptions()
+    return F.linear_cross_entropy(hidden_NC, head_VC, labels_N, reduction="none", options=options).float()
 
 
 def read_model_config(model: str) -> Any:
@@ -84,17 +98,28 @@ def read_model_config(model: str) -> Any:
 
 
 def build_learner(
-    config: Any, world: World, *, precision: torch.dtype, recompute: Recompute = "none", compile: bool = False
+    config: Any,
+    world: World,
+    *,
+    precision: torch.dtype,
+    recompute: Recompute = "none",
+    compile: bool = False,
+    state: State = "fp32",
+    lora_rank: int | None = None,
+    lora_alpha: float = 32.0,
 ) -> Learner:
     """A sharded learner on `world`'s device, its weights not set yet: see `load_weights`."""
+    dtype = torch.float32 if state == "fp32" else torch.bfloat16
     with torch.device("meta"):
-        model = AutoModelForCausalLM.from_config(config, dtype=torch.float32, attn_implementation=NAME)
-    _set_recompute(model, recompute)
+        model = AutoModelForCausalLM.from_config(config, dtype=dtype, attn_implementation=NAME)
+        if lora_rank is not None:
+            add_adapters(model, lora_rank, lora_alpha)
     decoder = model.get_decoder()
-    if compile:
-        for layer in decoder.layers:
+    for layer in decoder.layers:
+        _set_recompute(layer, recompute)
+        if compile:
             layer.compile()
-    learner = Learner(model)
+    learner = Learner(model, None if lora_rank is None else lora_alpha / lora_rank)
     policy = MixedPrecisionPolicy(param_dtype=precision, reduce_dtype=torch.float32)
     for layer in decoder.layers:
         fully_shard(layer, mesh=world.mesh, mp_policy=policy)
@@ -111,23 +136,64 @@ def build_learner(
     return learner
 
 
-def _set_recompute(model: Any, recompute: Recompute) -> None:
+def learner_for(settings: TrainConfig, config: Any, world: World, precision: torch.dtype) -> Learner:
+    """`build_learner` as a run's settings say."""
+    return build_learner(
+        config,
+        world,
+        precision=precision,
+        recompute=settings.recompute,
+        compile=settings.compile,
+        state=settings.state,
+        lora_rank=settings.lora_rank,
+        lora_alpha=settings.lora_alpha,
+    )
+
+
+# What `selective` keeps: matrix products and attention. What is cheap between them is computed again.
+_KEPT = (
+    torch.ops.aten.mm.default,
+    torch.ops.aten.addmm.default,
+    torch.ops.aten.bmm.default,
+    torch.ops.aten._scaled_dot_product_flash_attention_for_cpu.default,
+    torch.ops.torch_attn._varlen_attn.default,
+)
+
+
+def _set_recompute(layer: nn.Module, recompute: Recompute) -> None:
+    """Keep less of `layer` for its backward pass.
+
+    Its forward is wrapped, not its call: shards are gathered outside, and a compiled layer is compiled with what it
+    computes again.
+    """
     if recompute == "none":
         return
-    settings: dict[str, Any] = {"use_reentrant": False}
+    options: dict[str, Any] = {"use_reentrant": False}
     if recompute == "selective":
-        # Matrix products are kept, what is cheap between them is computed again.
-        keep = [torch.ops.aten.mm.default, torch.ops.aten.addmm.default, torch.ops.aten.bmm.default]
-        settings["context_fn"] = partial(create_selective_checkpoint_contexts, keep)
-    model.gradient_checkpointing_enable(gradient_checkpointing_kwargs=settings)
+        options["context_fn"] = partial(create_selective_checkpoint_contexts, list(_KEPT))
+    forward = layer.forward
+
+    def recomputed(*arguments: Any, **named: Any) -> Any:  # a function: the compiler does not look into a partial
+        return checkpoint(forward, *arguments, **named, **options)
+
+    layer.forward = recomputed
 
 
-def load_weights(learner: Learner, weights: Mapping[str, Tensor]) -> None:
-    """Set the weights from a whole state dict: the first process's, whatever the others pass."""
+def load_weights(learner: Learner, weights: Mapping[str, Tensor], *, seed: int = 0) -> None:
+    """Set the weights from a plain model's state dict: the first process's, whatever the others pass.
+
+    `seed` is that of the first values of adapters, where there are any.
+    """
+    dtypes = {parameter.dtype for parameter in learner.parameters()}
+    assert len(dtypes) == 1, f"shards have one format: {dtypes}"
+    (dtype,) = dtypes
+    if weights and learner.lora_scale is not None:
+        weights = with_adapters(learner.model, weights, seed)
+    weights = {name: value.to(dtype) for name, value in weights.items()}
     options = StateDictOptions(full_state_dict=True, broadcast_from_rank0=True, strict=True)
     set_model_state_dict(learner.model, dict(weights), options=options)
-    wrong = [name for name, parameter in learner.named_parameters() if parameter.dtype != torch.float32]
-    assert not wrong, f"weights must stay fp32: {wrong}"
+    wrong = [name for name, parameter in learner.named_parameters() if parameter.dtype != dtype]
+    assert not wrong, f"weights must stay {dtype}: {wrong}"
 
 
 def pretrained_weights(model: str) -> dict[str, Tensor]:

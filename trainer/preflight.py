@@ -14,7 +14,8 @@ from sandbox.errors import InputError
 from trainer.config import TrainConfig
 from trainer.world import World
 
-_STATE_BYTES = 16  # a parameter's fp32 weight and gradient, and AdamW's two fp32 moments
+# A parameter's number, of which there are four: weight and gradient, and AdamW's two moments.
+_NUMBER_BYTES = {"fp32": 4, "bf16": 2, "sr": 2}
 # Dense bf16 peaks without sparsity, in FLOP/s (NVIDIA's data sheets), by a part of the device's name.
 PEAK_FLOPS = {"H200": 989e12, "H100": 989e12, "A100": 312e12}
 
@@ -46,14 +47,22 @@ def measure(config: Any) -> Size:
     )
 
 
-def step_flops(size: Size, *, tokens: int, targets: int, squares: int) -> float:
+def step_flops(size: Size, *, tokens: int, targets: int, squares: int, frozen: bool = False) -> float:
     """Floating-point operations of a step, forward and backward, without what is computed twice.
 
     Two for a multiplication and addition, three times for forward and both gradients: 6 a parameter and token, the
-    head at targets only; attention 12 a layer, channel and pair of tokens, of which half are in the past.
+    head at targets only; attention 12 a layer, channel and pair of tokens, of which half are in the past. Weights that
+    are `frozen` beside adapters have no gradient: 4, the adapters' own work not counted.
     """
     attention = 12 * size.layers * size.attention_width * squares / 2
-    return 6.0 * (size.body * tokens + size.head * targets) + attention
+    return (4.0 if frozen else 6.0) * (size.body * tokens + size.head * targets) + attention
+
+
+def adapter_parameters(config: Any, rank: int) -> int:
+    """What LoRA of `rank` adds: (inputs + outputs) x rank a matrix of the layers."""
+    with torch.device("meta"):
+        model = AutoModelForCausalLM.from_config(config)
+    return rank * sum(sum(p.shape) for p in model.get_decoder().layers.parameters() if p.dim() == 2)
 
 
 def peak_flops(device: torch.device) -> float | None:
@@ -67,16 +76,23 @@ def memory_bytes(config: Any, size: Size, settings: TrainConfig, *, processes: i
 
     States are even over the processes. Kept for a token and layer: 16 vectors of the hidden and 4 of the inner
     width, fitted to a 7B Llama in bf16 (21 to 28 GiB for 4,096 tokens and 30 layers); under full recomputation only
-    a layer's input, and under selective its matrix products, beside one layer that is live.
+    a layer's input, and under selective its matrix products and attention, beside one layer that is live.
     """
     hidden, inner = config.hidden_size, config.intermediate_size
     layer = (16 * hidden + 4 * inner) * number_bytes
-    kept = {"none": layer, "selective": (5 * hidden + 2 * inner) * number_bytes, "full": hidden * number_bytes}
+    kept = {"none": layer, "selective": (6 * hidden + 2 * inner) * number_bytes, "full": hidden * number_bytes}
     tokens = settings.micro_rows * settings.row_tokens
     activations = tokens * (size.layers * kept[settings.recompute] + (0 if settings.recompute == "none" else layer))
     gathered = (2 * size.body // size.layers + 2 * size.head) * number_bytes + size.head * 4
-    total: int = size.parameters * _STATE_BYTES // processes + activations + gathered
-    return total
+    return states_bytes(config, size, settings) // processes + int(activations + gathered)
+
+
+def states_bytes(config: Any, size: Size, settings: TrainConfig) -> int:
+    """Weights, gradients and moments of all processes together; frozen weights have neither of the others."""
+    number = _NUMBER_BYTES[settings.state]
+    if settings.lora_rank is None:
+        return 4 * number * size.parameters
+    return number * (size.parameters + 4 * adapter_parameters(config, settings.lora_rank))
 
 
 def check_resources(config: Any, size: Size, settings: TrainConfig, world: World, number_bytes: int) -> int:
@@ -93,10 +109,13 @@ def check_resources(config: Any, size: Size, settings: TrainConfig, world: World
     if need > have:
         raise InputError(
             f"about {need / 2**30:.1f} GiB are needed in each process and {have / 2**30:.1f} GiB are there: use more "
-            "processes (torchrun), smaller --micro-rows, --recompute full, or shorter --row-tokens"
+            "processes (torchrun), smaller --micro-rows, --recompute full, --state sr, or shorter --row-tokens"
         )
-    disk = size.parameters * (12 * (settings.keep + 1) + 4)
-    free = shutil.disk_usage(settings.out).free
+    # A checkpoint has all but the gradients; the export is at most fp32.
+    disk = states_bytes(config, size, settings) * 3 // 4 * (settings.keep + 1) + 4 * size.parameters
+    # What is there already of this run's checkpoints is written no second time.
+    held = sum(path.stat().st_size for path in (settings.out / "checkpoints").rglob("*") if path.is_file())
+    free = shutil.disk_usage(settings.out).free + held
     if disk > free:
         raise InputError(
             f"{settings.keep} checkpoints, the next one and the export take {disk / 2**30:.1f} GiB and "

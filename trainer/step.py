@@ -11,23 +11,26 @@ import numpy as np
 import torch
 import torch.distributed as dist
 from torch.distributed.tensor import DTensor
-from torch.optim import AdamW
+from torch.optim import AdamW, Optimizer
 
 from trainer.batches import Order
 from trainer.config import TrainConfig
 from trainer.model import Learner
+from trainer.rounded import RoundedAdamW
 from trainer.world import World
 
 
-def make_optimizer(learner: Learner, config: TrainConfig) -> AdamW:
-    """Fused AdamW over the shards; matrices decay, gains and biases do not."""
+def make_optimizer(learner: Learner, config: TrainConfig, *, rank: int = 0) -> Optimizer:
+    """Fused AdamW over the shards, or `RoundedAdamW`; matrices decay, gains and biases do not."""
     parameters = [p for p in learner.parameters() if p.requires_grad]
     groups = [
         {"params": [p for p in parameters if p.dim() >= 2], "weight_decay": config.weight_decay},
         {"params": [p for p in parameters if p.dim() < 2], "weight_decay": 0.0},
     ]
-    betas = (config.beta1, config.beta2)
-    return AdamW([g for g in groups if g["params"]], lr=config.learning_rate, betas=betas, fused=True)
+    groups, betas = [group for group in groups if group["params"]], (config.beta1, config.beta2)
+    if config.state == "sr":
+        return RoundedAdamW(groups, lr=config.learning_rate, betas=betas, seed=config.seed, rank=rank)
+    return AdamW(groups, lr=config.learning_rate, betas=betas, fused=True)
 
 
 def learning_rate(config: TrainConfig, step: int) -> float:
@@ -53,7 +56,7 @@ class StepResult:
 
 
 def take_step(
-    learner: Learner, optimizer: AdamW, order: Order, step: int, config: TrainConfig, world: World, *, stop: bool
+    learner: Learner, optimizer: Optimizer, order: Order, step: int, config: TrainConfig, world: World, *, stop: bool
 ) -> StepResult:
     """Learn from one batch. A step whose loss or gradient is not finite changes nothing and says `skipped`."""
     for group in optimizer.param_groups:

@@ -59,6 +59,9 @@ def join() -> Iterator[World]:
     cuda = torch.cuda.is_available()
     device = torch.device("cuda", int(os.environ.get("LOCAL_RANK", 0))) if cuda else torch.device("cpu")
     if cuda:
+        # Read at the first allocation. Shards, gathered layers and their gradients come in few, large, unequal sizes:
+        # in fixed segments gigabytes would lie between them, unusable.
+        os.environ.setdefault("PYTORCH_ALLOC_CONF", "expandable_segments:True")
         torch.cuda.set_device(device)
     # An hour: the others wait while the first one tokenises. Both backends: objects travel over gloo.
     backend, patience = "cpu:gloo,cuda:nccl" if cuda else "gloo", timedelta(hours=1)

@@ -6,7 +6,7 @@ import json
 import multiprocessing
 import random
 import socket
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any
@@ -17,7 +17,10 @@ import torch
 from dataset.files import Manifest, sha256
 from dataset.transcript import prompt, render
 from dataset.types import Language, Style, Turn
+from trainer.render import Rendered, find_train_files
+from trainer.render import render as render_once
 from trainer.tokenizer import train_tokenizer
+from trainer.world import World, join
 
 torch.set_num_threads(1)  # sums in one order, and no threads that a fork would lose
 
@@ -122,8 +125,10 @@ _CONTEXT = multiprocessing.get_context("forkserver")
 _CONTEXT.set_forkserver_preload(["trainer.train"])
 
 _CHILD = """
-import os, sys
+import os, resource, sys
 os.environ.update(environment)
+if file_bytes is not None:
+    resource.setrlimit(resource.RLIMIT_FSIZE, (file_bytes, file_bytes))
 sys.argv = ["trainer", *argv]
 log = os.open(output, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
 os.dup2(log, 1); os.dup2(log, 2)
@@ -137,9 +142,12 @@ os._exit(code)
 
 @pytest.fixture
 def start_trainer(tmp_path: Path) -> Callable[..., list[BaseProcess]]:
-    """Start `python -m trainer FLAGS` in `processes` processes, as torchrun would; output goes to tmp_path/output."""
+    """Start `python -m trainer FLAGS` in `processes` processes, as torchrun would; output goes to tmp_path/output.
 
-    def start(flags: Sequence[str], *, processes: int = 1) -> list[BaseProcess]:
+    No file can grow beyond `file_bytes`.
+    """
+
+    def start(flags: Sequence[str], *, processes: int = 1, file_bytes: int | None = None) -> list[BaseProcess]:
         with socket.socket() as probe:
             probe.bind(("127.0.0.1", 0))
             port = probe.getsockname()[1]
@@ -147,7 +155,7 @@ def start_trainer(tmp_path: Path) -> Callable[..., list[BaseProcess]]:
         for rank in range(processes):
             environment = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "GLOO_SOCKET_IFNAME": "lo"}
             environment |= {"RANK": str(rank), "LOCAL_RANK": str(rank), "WORLD_SIZE": str(processes)}
-            names = {"environment": environment if processes > 1 else {}, "argv": list(flags)}
+            names = {"environment": environment if processes > 1 else {}, "argv": list(flags), "file_bytes": file_bytes}
             process = _CONTEXT.Process(target=exec, args=(_CHILD, {**names, "output": str(tmp_path / "output")}))
             process.start()
             started.append(process)
@@ -160,10 +168,10 @@ def start_trainer(tmp_path: Path) -> Callable[..., list[BaseProcess]]:
 def run_trainer(start_trainer: Callable[..., list[BaseProcess]], tmp_path: Path) -> Callable[..., str]:
     """Run it to its end and return what it printed; fails unless it exits with `code`."""
 
-    def run(flags: Sequence[str], *, processes: int = 1, code: int = 0) -> str:
+    def run(flags: Sequence[str], *, processes: int = 1, code: int = 0, file_bytes: int | None = None) -> str:
         output = tmp_path / "output"
         output.unlink(missing_ok=True)
-        started = start_trainer(flags, processes=processes)
+        started = start_trainer(flags, processes=processes, file_bytes=file_bytes)
         for process in started:
             process.join(120)
         printed = output.read_text(encoding="utf-8") if output.exists() else ""
@@ -171,3 +179,14 @@ def run_trainer(start_trainer: Callable[..., list[BaseProcess]], tmp_path: Path)
         return printed
 
     return run
+
+
+@pytest.fixture
+def world() -> Iterator[World]:
+    with join() as world:
+        yield world
+
+
+@pytest.fixture(scope="module")
+def data(mixture: Path, tokenizer_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Rendered:
+    return render_once(find_train_files(mixture), tokenizer_folder, tmp_path_factory.mktemp("cache"), quiet=True)

@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +13,7 @@ from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
 from dataset.chat import ChatFormat
 from sandbox.errors import InputError
 from trainer.batches import IGNORED, Order
-from trainer.config import TrainConfig
+from trainer.config import TrainConfig, parse_config
 from trainer.export import check_model, export
 from trainer.fresh import read_init
 from trainer.model import Learner, build_learner, load_weights, new_weights, pretrained_weights, read_model_config
@@ -23,18 +22,7 @@ from trainer.render import Rendered, find_train_files, render
 from trainer.self_check import check_isolation
 from trainer.step import learning_rate, make_optimizer, take_step
 from trainer.tokenizer import TEMPLATE, load_tokenizer
-from trainer.world import World, join
-
-
-@pytest.fixture
-def world() -> Iterator[World]:
-    with join() as world:
-        yield world
-
-
-@pytest.fixture(scope="module")
-def data(mixture: Path, tokenizer_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Rendered:
-    return render(find_train_files(mixture), tokenizer_folder, tmp_path_factory.mktemp("cache"), quiet=True)
+from trainer.world import World
 
 
 def tiny(architecture: str = "llama", *, tied: bool = False, layers: int = 2, hidden: int = 32) -> Any:
@@ -209,6 +197,14 @@ def test_twenty_examples_are_learned_until_greedy_decoding_makes_the_tool_call(
         assert tokenizer.decode(ids).startswith(call)
 
 
+# On the mixture of conftest.py. A change of data, tokenizer, order or library would shift both sides of the comparison
+# below alike, and these would show it.
+GOLDEN_LOSSES = [
+    5.9945, 5.9221, 5.8540, 5.7021, 5.5901, 5.4654, 5.3915, 5.2706, 5.2246, 5.1351,
+    5.0523, 4.9462, 4.8882, 4.8297, 4.7382, 4.7370, 4.7022, 4.6398, 4.6525, 4.6722,
+]  # fmt: skip
+
+
 def test_twenty_steps_lose_what_an_unpacked_loop_of_plain_transformers_loses(
     world: World, data: Rendered, tmp_path: Path
 ) -> None:
@@ -225,6 +221,7 @@ def test_twenty_steps_lose_what_an_unpacked_loop_of_plain_transformers_loses(
     groups = [{"params": matrices, "weight_decay": 0.1}, {"params": others, "weight_decay": 0.0}]
     reference = torch.optim.AdamW(groups, lr=3e-3, betas=(0.9, 0.95), foreach=False)
     rows = [row for plan in order.plans for row in (plan.row(i) for i in range(plan.rows))]
+    losses: list[float] = []
     for step in range(20):
         result = take_step(learner, optimizer, order, step, config, world, stop=False)
         examples = [data.example(int(i)) for row in rows[3 * step : 3 * step + 3] for i in row]
@@ -243,6 +240,8 @@ def test_twenty_steps_lose_what_an_unpacked_loop_of_plain_transformers_loses(
         reference.zero_grad()
         assert result.losses.sum() / order.targets[step] == pytest.approx(expected, rel=1e-4)
         assert result.gradient_norm == pytest.approx(float(norm), rel=1e-3)
+        losses.append(float(result.losses.sum() / order.targets[step]))
+    assert losses == pytest.approx(GOLDEN_LOSSES, rel=1e-3)
 
 
 def test_a_step_that_is_not_finite_changes_no_weight(world: World, data: Rendered, tmp_path: Path) -> None:
@@ -275,7 +274,7 @@ def test_the_learning_rate_warms_up_and_falls_to_its_share(schedule: Any, expect
 
 
 def test_the_defaults_are_the_published_recipe() -> None:
-    config = TrainConfig(data=Path("d"), out=Path("o"), model="m")
+    config = parse_config(["--model", "m", "--data", "d", "--out", "o"])
     recipe = (config.steps, config.batch_rows, config.row_tokens, config.learning_rate, config.schedule)
     assert recipe == (500, 256, 4096, 5e-5, "constant")
     assert learning_rate(config, 0) == learning_rate(config, 499) == 5e-5
@@ -321,6 +320,19 @@ def test_a_tokenizer_without_a_chat_template_gets_ours(tmp_path: Path, tokenizer
     tokenizer.save_pretrained(tmp_path)
     prompt = ChatFormat(load_tokenizer(str(tmp_path))).prompt([{"role": "user", "content": "7 + 5?"}])
     assert tokenizer.decode(prompt) == "User: 7 + 5?\n\nAssistant:"
+
+
+def test_a_tokenizer_with_more_tokens_than_the_model_is_another_models(
+    mixture: Path, tokenizer_folder: Path, small_run: list[str], run_trainer: Any, world: World, tmp_path: Path
+) -> None:
+    model = tmp_path / "model"
+    export(model, make_learner(tiny(), world), load_tokenizer(str(tokenizer_folder)), world, torch.float32)
+    text = (model / "config.json").read_text().replace('"vocab_size": 400', '"vocab_size": 300')
+    (model / "config.json").write_text(text)
+    flags = ["--model", str(model), *small_run[2:], "--out", str(tmp_path / "out")]
+    printed = run_trainer(flags, code=2)
+    assert "the tokenizer has 400 tokens and the model 300: the tokenizer is not this model's" in printed
+    assert "step 1" not in printed
 
 
 def test_the_built_in_small_model_has_about_a_million_parameters() -> None:

@@ -153,6 +153,7 @@ def test_other_data_or_another_tokenizer_never_reads_the_same_shards(
     [
         (chat(" \n"), "say something"),
         (chat("x", messages=[]), "must be the assistant's"),
+        (chat("```output\n12\n```"), "turn 0 is an output that does not follow a program"),
         (chat("x", messages=[{"role": "user", "content": "?"}]), "must be the assistant's"),
         (chat("x", messages="hello"), "expected a list"),
         (chat("x", messages=[{"role": "assistant", "content": 3}]), "with strings"),

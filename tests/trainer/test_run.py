@@ -8,15 +8,18 @@ import os
 import shutil
 import signal
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
+from safetensors.torch import load_file, save_file
 
 from dataset.files import read_manifest
-from trainer import checkpoint
+from sandbox.errors import InputError
+from trainer import checkpoint, train
 
 Start = Callable[..., list[BaseProcess]]
 Run = Callable[..., str]
@@ -147,6 +150,76 @@ def test_a_torn_checkpoint_is_passed_over(damage: str, reference: Path, tmp_path
     else:
         (last / "COMPLETE").write_text("{}")
     assert [path.name for path in checkpoint.complete(folder)] == ["step-000006"]
+
+
+@pytest.mark.parametrize("processes", [1, 2])
+def test_a_full_disk_is_said_in_one_line_and_the_run_goes_on_from_the_last_whole_checkpoint(
+    processes: int, reference: Path, small_run: list[str], run_trainer: Run, tmp_path: Path
+) -> None:
+    out = tmp_path / "out"
+    shutil.copytree(reference, out)
+    cut(out, keep_steps=6)
+    # Enough for a log, not for a checkpoint: its first write beyond fails as on a disk that is full.
+    printed = run_trainer([*small_run, "--out", str(out)], processes=processes, code=2, file_bytes=50_000)
+    assert printed.count("cannot be written any more: the disk is full") == processes
+    assert "step-000006 is whole, and the run goes on from it" in printed
+    assert "Traceback" not in printed
+    assert [path.name for path in checkpoint.complete(out / "checkpoints")] == ["step-000006"]
+    run_trainer([*small_run, "--out", str(out)])
+    assert learned(out) == learned(reference)
+
+
+def test_a_disk_that_is_full_before_the_first_step_is_said_as_well(
+    small_run: list[str], run_trainer: Run, tmp_path: Path
+) -> None:
+    printed = run_trainer([*small_run, "--out", str(tmp_path / "out")], code=2, file_bytes=3000)
+    assert "the disk is full" in printed
+    assert "no checkpoint was written yet" in printed
+    assert "Traceback" not in printed
+
+
+@pytest.fixture
+def run_here(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[list[str]], int]]:
+    """The command in this process, which keeps its signal handlers."""
+    from trainer.__main__ import main
+
+    handlers = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
+    yield main
+    for number, handler in handlers.items():
+        signal.signal(number, handler)
+
+
+def test_steps_that_are_not_finite_are_skipped_counted_and_end_the_run(
+    run_here: Callable[[list[str]], int], small_run: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    taken = train.take_step
+
+    def poisoned(learner: Any, optimizer: Any, order: Any, step: int, *rest: Any, **named: Any) -> Any:
+        if step == 3:
+            with torch.no_grad():
+                learner.model.model.norm.weight.to_local().fill_(float("inf"))
+        return taken(learner, optimizer, order, step, *rest, **named)
+
+    monkeypatch.setattr(train, "take_step", poisoned)
+    out = tmp_path / "out"
+    with pytest.raises(InputError, match="not finite in 3 steps in a row, the last step 6: lower --learning-rate"):
+        run_here([*small_run, "--out", str(out), "--checkpoint-every", "3"])
+    assert [record["skipped"] for record in log(out)] == [False] * 3 + [True] * 3
+    assert "NaN" not in (out / "log.jsonl").read_text(), "JSON has no such number"
+    assert log(out)[-1]["loss"] is None
+    assert [path.name for path in checkpoint.complete(out / "checkpoints")] == ["step-000003"]
+
+
+def test_weights_that_are_not_finite_are_said_before_the_first_step(
+    run_here: Callable[[list[str]], int], reference: Path, small_run: list[str], tmp_path: Path
+) -> None:
+    broken = tmp_path / "broken"
+    shutil.copytree(reference, broken)
+    weights = load_file(broken / "model.safetensors")
+    weights["model.norm.weight"].fill_(float("nan"))
+    save_file(weights, broken / "model.safetensors", metadata={"format": "pt"})
+    with pytest.raises(InputError, match="the loss is not finite before the first step"):
+        run_here(["--model", str(broken), *small_run[2:], "--out", str(tmp_path / "out")])
 
 
 def test_sigterm_ends_a_run_after_the_step_with_a_checkpoint(

@@ -1,0 +1,62 @@
+"""The GPU bench is written where no GPU is: what of it runs on a CPU is run here, on a small model."""
+
+from __future__ import annotations
+
+import argparse
+import importlib.util
+import sys
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+from sandbox.errors import InputError
+
+BENCH = Path(__file__).parents[2] / "bench" / "trainer_gpu.py"
+
+
+@pytest.fixture
+def bench(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
+    monkeypatch.setattr(sys, "path", ["", *sys.path])  # the script puts the project there
+    spec = importlib.util.spec_from_file_location("trainer_gpu", BENCH)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
+def test_without_a_gpu_it_says_so_and_measures_nothing(bench: ModuleType) -> None:
+    with pytest.raises(InputError, match="no CUDA device: the 7B step is not measured"):
+        bench.main([])
+
+
+def test_the_kernels_check_passes_and_catches_one_that_looks_across(
+    bench: ModuleType, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bench.LENGTHS, bench.HEADS = [70, 1, 150, 64, 83], 2
+    report = bench.check_kernel("cpu")
+    assert 0 < max(report[name] for name in ("output", "dq", "dk", "dv")) < 0.02
+
+    def leaky(_: Any, q: Tensor, k: Tensor, v: Tensor, *_others: Any, **_named: Any) -> tuple[Tensor, None]:
+        return torch.nn.functional.scaled_dot_product_attention(q, k, v, is_causal=True).transpose(1, 2), None
+
+    monkeypatch.setattr(bench, "document_attention", leaky)
+    with pytest.raises(RuntimeError, match="wrong on this device"):
+        bench.check_kernel("cpu")
+
+
+def test_the_steps_of_a_small_model_are_measured_with_its_own_arithmetic(bench: ModuleType) -> None:
+    shape = {**bench.SHAPE, "hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 2, "vocab_size": 300}
+    shape |= {"num_attention_heads": 4, "num_key_value_heads": 4}
+    asked = argparse.Namespace(mode="eager", micro_rows=1, recompute="selective", batch_rows=1, steps=1, state="fp32")
+    report = bench.measure_mode(asked, shape)
+    assert report["parameters"] == 2 * 300 * 32 + 2 * (4 * 32 * 32 + 3 * 32 * 64 + 2 * 32) + 32
+    tokens = report["tokens_per_second"] * report["step_seconds"]
+    assert tokens == pytest.approx(4096 * (1 - report["waste"]), rel=0.05)
+    assert report["isolation_difference"] < 0.03
+    assert len(report["losses"]) == 3

@@ -1,0 +1,68 @@
+"""LoRA (arXiv 2106.09685) through peft: small matrices beside every matrix of the layers learn, the model does not.
+
+What is exported is the whole model with the products added in: it loads wherever the original does, and one check
+covers both. peft puts the layers in; first values, shards, checkpoints and the sum are ours: the model is sharded.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from sandbox.errors import InputError
+
+# Every matrix of a layer, in each of trainer.model.ARCHITECTURES.
+TARGETS = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
+_DOWN, _UP, _BASE = ".lora_A.default.weight", ".lora_B.default.weight", ".base_layer."
+
+
+def add_adapters(model: nn.Module, rank: int, alpha: float) -> None:
+    """Put adapters of `rank` beside the matrices of `model`, in place; only they have gradients afterwards.
+
+    Raises:
+        InputError: peft is not installed.
+    """
+    try:
+        from peft import LoraConfig, inject_adapter_in_model
+    except ImportError:
+        raise InputError("--lora-rank needs peft: pip install 'soroban[lora]'") from None
+    dtype = next(model.parameters()).dtype
+    settings = LoraConfig(r=rank, lora_alpha=alpha, target_modules=list(TARGETS), lora_dropout=0.0)
+    inject_adapter_in_model(settings, model)
+    model.to(dtype)  # peft makes adapters fp32 beside bf16 weights; shards have one format
+
+
+def with_adapters(model: nn.Module, weights: Mapping[str, Tensor], seed: int) -> dict[str, Tensor]:
+    """`weights` of the plain model under the names that `model` has for them, and first values of its adapters.
+
+    One of the two factors begins at zero, so that the first step starts from the plain model.
+    """
+    draw = torch.Generator().manual_seed(seed)
+    filled: dict[str, Tensor] = {}
+    for name, parameter in model.state_dict().items():
+        if name.endswith(_DOWN):
+            filled[name] = torch.empty(parameter.shape)
+            nn.init.kaiming_uniform_(filled[name], a=math.sqrt(5), generator=draw)
+        elif name.endswith(_UP):
+            filled[name] = torch.zeros(parameter.shape)
+        else:
+            filled[name] = weights[name.replace(_BASE, ".")]
+    return filled
+
+
+def merged(weights: Mapping[str, Any], scale: float) -> dict[str, Any]:
+    """A plain model's weights: each matrix plus `scale` times the product of its adapter's factors, summed in fp32."""
+    plain: dict[str, Any] = {}
+    for name, value in weights.items():
+        if name.endswith((_DOWN, _UP)):
+            continue
+        stem = name.removesuffix(_BASE + "weight")
+        if stem + _DOWN in weights:
+            down, up = weights[stem + _DOWN].float(), weights[stem + _UP].float()
+            value = value.float() + scale * (up @ down)
+        plain[name.replace(_BASE, ".")] = value
+    return plain
