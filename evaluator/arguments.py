@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import argparse
 import os
+import re
 from pathlib import Path
 from typing import get_args
+from urllib.parse import urlsplit, urlunsplit
 
+from dataset.sources.hub import fetch
 from dataset.types import Style
 from evaluator.benchmarks import BENCHMARKS, find_benchmark
 from evaluator.models import BACKENDS
@@ -24,6 +27,7 @@ def parser(description: str | None) -> argparse.ArgumentParser:
     run.add_argument("--benchmark", required=True, help=f"one or more of {','.join(BENCHMARKS)}, comma-separated")
     run.add_argument("--file", type=Path, help="the benchmark's problems; with one benchmark only")
     run.add_argument("--data-dir", type=Path, help="folder with the benchmarks' files (default: $SOROBAN_DATA)")
+    run.add_argument("--hub", action="store_true", help="problems from the Hugging Face Hub where it has them")
     run.add_argument("--tools", action="store_true", help="with the sandbox as a tool")
     run.add_argument("--no-tools", action="store_true", help="without; give both to measure both")
     _add_generation(run, temperature=0.0)
@@ -36,6 +40,7 @@ def parser(description: str | None) -> argparse.ArgumentParser:
 
     table = commands.add_parser("table", help="print scores from result folders, beside published ones")
     table.add_argument("results", nargs="+", type=Path)
+    table.add_argument("--parts", action="store_true", help="also by level, subject (CMATH: steps) and language")
     table.add_argument("--format", choices=FORMATS, default="text")
 
     report = commands.add_parser("report", help="write one HTML page: table, plots, transcripts")
@@ -44,6 +49,10 @@ def parser(description: str | None) -> argparse.ArgumentParser:
 
     again = commands.add_parser("regrade", help="judge recorded results again with the grader of today")
     again.add_argument("results", nargs="+", type=Path)
+
+    merge = commands.add_parser("merge", help="put the shards of a run, or parts of it made elsewhere, into one folder")
+    merge.add_argument("results", nargs="+", type=Path)
+    merge.add_argument("--out", type=Path, required=True, help="folder for the whole, new or of the same run")
     return whole
 
 
@@ -53,19 +62,61 @@ def _add_generation(command: argparse.ArgumentParser, *, temperature: float) -> 
     add("--name", help="what the table calls the model (default: --model)")
     add("--out", type=Path, required=True, help="folder for the results; what is done there stays")
     add("--backend", help=f"one of {', '.join(BACKENDS)} (default: vllm where installed)")
+    add("--url", metavar="URL[,URL…]", help="model servers of OpenAI's kind, not an own engine")
+    add("--tokenizer", help="with --url: folder or Hub name of the tokenizer (default: --model)")
+    add("--patience", type=float, default=600.0, help="seconds that servers may be away before the run stops")
     add("--protocol", default="default", help=f"rules of the exam: {', '.join(PROTOCOLS)}")
     add("--new-tokens", type=int, help="the model's own tokens in a solution (default: the protocol's)")
     add("--programs", type=int, help="outputs that the model may read (default: the protocol's)")
     add("--limit", type=int, help="only the first N problems; the table marks it")
+    add("--shard", metavar="K/N", default="1/1", help="every Nth problem from the Kth on; `merge` joins shards")
     add("--samples", type=int, default=1, help="solutions of each problem")
     add("--temperature", type=float, default=temperature, help=f"0 is greedy (default: {temperature})")
     add("--top-p", type=float, default=1.0)
     add("--seed", type=int, default=0)
     add("--context-tokens", type=int, help="longest sequence (default: the model's)")
     add("--dtype", help="data type of the weights (default: the engine's; float32 on a CPU)")
-    add("--in-flight", type=int, default=256, help="solutions under way at a time, and sandbox sessions")
-    add("--sandbox", metavar="URL", help="a sandbox server (default: an embedded one)")
+    add("--in-flight", type=int, help="solutions under way at a time (default: 256; with an own sandbox 32 a core)")
+    add("--sandbox", metavar="URL[,URL…]", help="sandbox servers (default: an embedded one)")
     add("--quiet", action="store_true", help="no progress bar")
+
+
+def model_urls(arguments: argparse.Namespace) -> tuple[str, ...]:
+    """The addresses in --url with their path; a bare http://host:port means its /v1, as servers have it.
+
+    Raises:
+        InputError: one is no address.
+    """
+    found = []
+    for url in arguments.url.split(",") if arguments.url else ():
+        parts = urlsplit(url.strip())
+        if parts.scheme not in ("http", "https") or not parts.hostname:
+            raise InputError(f"--url {url}: expected an address such as http://localhost:8000/v1")
+        found.append(urlunsplit(parts._replace(path=parts.path.rstrip("/") or "/v1")))
+    return tuple(dict.fromkeys(found))
+
+
+def shard(arguments: argparse.Namespace) -> tuple[int, int]:
+    """--shard K/N as the first problem, from 0, and the step to the next.
+
+    Raises:
+        InputError: it is not of this form.
+    """
+    found = re.fullmatch(r"([0-9]{1,4})/([0-9]{1,4})", arguments.shard)
+    if not found or not 1 <= int(found[1]) <= int(found[2]):
+        raise InputError(f"--shard {arguments.shard}: expected K/N with K from 1 to N, such as 1/4")
+    return int(found[1]) - 1, int(found[2])
+
+
+def solutions_in_flight(arguments: argparse.Namespace) -> int:
+    """How many solutions are under way at a time: as asked, else as many as engine and sandbox are at their best with.
+
+    256 fill a large GPU. Sessions of an embedded sandbox share their cores with it: on two cores 256 at a time
+    were a quarter to a third slower than 16 (docs/log.md).
+    """
+    if arguments.in_flight is not None:
+        return int(arguments.in_flight)
+    return 256 if arguments.sandbox else min(256, 32 * len(os.sched_getaffinity(0)))
 
 
 def check_run(arguments: argparse.Namespace) -> None:
@@ -92,6 +143,8 @@ def _generation_problems(arguments: argparse.Namespace, counts: tuple[str, ...])
             problems.append(f"--{flag.replace('_', '-')} {value}: expected at least 1")
     if not 0 <= arguments.temperature <= 10:
         problems.append(f"--temperature {arguments.temperature}: expected 0 (greedy) to 10")
+    if not arguments.patience >= 0:
+        problems.append(f"--patience {arguments.patience}: expected 0 or more seconds")
     if not 0 < arguments.top_p <= 1:
         problems.append(f"--top-p {arguments.top_p}: expected more than 0 and at most 1")
     if arguments.samples > 1 and arguments.temperature == 0:
@@ -113,6 +166,9 @@ def problem_file(name: str, arguments: argparse.Namespace) -> Path:
     benchmark = find_benchmark(name)
     if arguments.file:
         return Path(arguments.file)
+    if arguments.hub and benchmark.hub:
+        hub = benchmark.hub
+        return fetch(hub.repository, hub.revision, (hub.file,))[0]
     folder = arguments.data_dir or os.environ.get("SOROBAN_DATA")
     if folder:
         return Path(folder) / benchmark.file

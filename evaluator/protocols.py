@@ -13,7 +13,10 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import Literal
 
-from dataset.chat import ChatFormat, Message
+from dataset import transcript
+from dataset.chat import ChatFormat
+from dataset.types import Language, Style
+from evaluator.shots import GSM8K_COT, MATH_COT, PAL, Shots
 from sandbox.errors import InputError
 from sandbox.render import Profile
 
@@ -34,6 +37,7 @@ class Protocol:
         tool_memory_bytes: memory of one program.
         output_characters: what of an output is shown; None: the profile's own.
         template: who writes the frame around the question.
+        shots: worked examples before the question in place of a chat; an answer ends where the next would begin.
     """
 
     name: str
@@ -46,12 +50,17 @@ class Protocol:
     profile: Profile = "tora"
     output_characters: int | None = None
     template: Template = "model"
+    shots: Shots | None = None
 
-    def prompt(self, chat: ChatFormat, messages: list[Message]) -> list[int]:
+    def prompt(self, chat: ChatFormat, question: str, style: Style, language: Language) -> list[int]:
         """Token ids before the assistant's first word, with at most one BOS."""
-        if self.template == "model":
-            return chat.prompt(messages)
-        text = "".join(f"User: {message['content'].strip()}\n\nAssistant:" for message in messages)
+        asked = transcript.prompt(question, style, language)
+        if self.shots is not None:
+            text = self.shots.prompt(question)
+        elif self.template == "model":
+            return chat.prompt([{"role": "user", "content": asked}])
+        else:
+            text = f"User: {asked.strip()}\n\nAssistant:"
         ids = list(chat.tokenizer.encode(text, add_special_tokens=False))
         bos = chat.tokenizer.bos_token_id
         return ids if bos is None or ids[:1] == [bos] else [bos, *ids]
@@ -68,7 +77,24 @@ PROTOCOLS: dict[str, Protocol] = {
         profile="deepseekmath",
         template="deepseekmath",
     ),
+    # For base models, as they are commonly measured; PAL's program is run and its output is the answer.
+    "gsm8k-8shot": Protocol(name="gsm8k-8shot", new_tokens=512, shots=GSM8K_COT),
+    "math-4shot": Protocol(name="math-4shot", new_tokens=1024, shots=MATH_COT),
+    "pal": Protocol(name="pal", new_tokens=512, programs_shown=0, shots=PAL),
 }
+
+
+def check_style(protocol: Protocol, style: Style) -> None:
+    """Raise `InputError` if the protocol's examples show another style."""
+    if protocol.shots is not None and protocol.shots.style != style:
+        raise InputError(
+            f"--protocol {protocol.name} shows solutions {_SHOWN[protocol.shots.style]}: "
+            f"ask for {_FLAGS[protocol.shots.style]} alone"
+        )
+
+
+_SHOWN = {"cot": "in words", "tir": "by programs"}
+_FLAGS = {"cot": "--no-tools", "tir": "--tools"}
 
 
 def find_protocol(name: str, *, new_tokens: int | None = None, programs_shown: int | None = None) -> Protocol:

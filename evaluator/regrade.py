@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from evaluator.grade import grade
-from evaluator.results import Result, read_results, write_results
+from evaluator.grade import grade, grader_version
+from evaluator.results import Result, read_config, read_results, write_config, write_results
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,14 +28,17 @@ class Regraded:
 
 
 def regrade(folder: Path) -> Regraded:
-    """Grade all results in `folder` again and put them in the place of the old ones.
+    """Grade all results in `folder` again and put them in the place of the old ones, under the grader's version.
 
     Raises:
         InputError: no results of ours there.
     """
-    _, old = read_results(folder)
-    new = [result if result.grade is None else _again(result) for result in old]
+    config = replace(read_config(folder), grader=grader_version())
+    # A kill between the two files leaves results of the new key beside the old configuration: they are read here.
+    _, old = read_results(folder, also=config.key)
+    new = [replace(result if result.grade is None else _again(result), key=config.key) for result in old]
     write_results(folder, new)
+    write_config(folder, config)
     pairs = list(zip(old, new, strict=True))
     return Regraded(
         folder=folder,

@@ -1,11 +1,13 @@
 """`python -m evaluator report`: one HTML page with the tables, plots and every transcript, from result files alone.
 
+A model that was trained here lies in a folder with a plot of its training; if the folder is there, the plot is shown.
 The page needs no network and no server: style, script and data stand in it. Its data is what the results hold; a
 reader can filter, search and read 10,000 samples in it.
 """
 
 from __future__ import annotations
 
+import base64
 import html
 import json
 import re
@@ -19,7 +21,7 @@ from evaluator.grade import solution_turns
 from evaluator.plots import Bar, bar_chart, shares
 from evaluator.results import Result
 from evaluator.scores import Score, score_by
-from evaluator.table import Run, Table, tables
+from evaluator.table import PARTS, Run, Table, tables
 
 _ROUND_EDGES = (0, 1, 2, 3, 4, 5)
 _ROUND_NAMES = ("none", "1", "2", "3", "4", "5 or more")
@@ -34,7 +36,7 @@ def write_report(runs: Sequence[Run], path: Path) -> None:
     parts = {
         "%TITLE%": html.escape(f"soroban: {names}"),
         "%TABLES%": "".join(_table(table) for table in tables(runs)),
-        "%PLOTS%": "".join(_plots(runs)),
+        "%PLOTS%": "".join([*_plots(runs), *_training_plots(runs)]),
         "%DATA%": _script_json(_data(runs)),
     }
     # One pass: what is filled in may hold the marks of the others.
@@ -79,11 +81,7 @@ def _plots(runs: Sequence[Run]) -> list[str]:
     charts.append(bar_chart("Accuracy", series, groups, most=100, unit=" %"))
     for benchmark in benchmarks:
         here = [run for run in scored if run.config.benchmark == benchmark]
-        for title, group in (
-            ("level", lambda result: result.problem.level),
-            ("subject", lambda result: result.problem.subject),
-            ("language", lambda result: result.problem.language),
-        ):
+        for title, group in PARTS:
             charts += _breakdown(f"{benchmark}: accuracy by {title}", here, group)
     with_tools = [run for run in scored if run.config.tools]
     if with_tools:
@@ -101,6 +99,19 @@ def _plots(runs: Sequence[Run]) -> list[str]:
                 bar_chart(title, names, {row: [bars[row] for bars in spread] for row in rows}, most=100, unit=" %")
             )
     return charts
+
+
+def _training_plots(runs: Sequence[Run]) -> list[str]:
+    figures = []
+    for model in dict.fromkeys(run.config.model for run in runs):
+        plot = Path(model, "loss.png")
+        if plot.is_file():
+            image = base64.b64encode(plot.read_bytes()).decode()
+            figures.append(
+                f"<figure><figcaption>Training of {html.escape(model)}</figcaption>"
+                f'<img alt="loss, gradient norm and rate by step" src="data:image/png;base64,{image}"></figure>'
+            )
+    return figures
 
 
 def _breakdown(title: str, runs: Sequence[Run], group: Callable[[Result], str]) -> list[str]:

@@ -46,6 +46,7 @@ class RunConfig:
     temperature: float
     top_p: float
     seed: int
+    grader: str = ""  # of `grader_version`; "" in results from before it was recorded
     about: Mapping[str, Any] = field(default_factory=dict)
 
     @property
@@ -138,10 +139,11 @@ def read_config(folder: Path) -> RunConfig:
         raise InputError(f"{path}: not a configuration of ours ({error}); give another folder") from None
 
 
-def read_results(folder: Path) -> tuple[RunConfig, list[Result]]:
+def read_results(folder: Path, also: str = "") -> tuple[RunConfig, list[Result]]:
     """The configuration and the results in `folder`; a torn last line is left out.
 
-    A sample that stands there twice, first failed and then done, counts as done.
+    A sample that stands there twice, first failed and then done, counts as done. `also` is a second key that is
+    accepted.
 
     Raises:
         InputError: no results there, a malformed line before the last, or a line of another configuration.
@@ -153,7 +155,7 @@ def read_results(folder: Path) -> tuple[RunConfig, list[Result]]:
             result = result_from_json(row)
         except (TypeError, KeyError) as error:
             raise InputError(f"{folder / RESULTS}:{number}: not a result of ours ({error})") from None
-        if result.key != config.key:
+        if result.key not in (config.key, also):
             raise InputError(
                 f"{folder / RESULTS}:{number}: a result of configuration {result.key}, expected {config.key}; "
                 "results of different configurations do not mix"
@@ -200,9 +202,8 @@ class ResultFile:
             ) from None
         try:
             if (folder / CONFIG).exists():
-                _refuse_other(folder, read_config(folder), config)
-            with written_whole(folder / CONFIG) as file:
-                json.dump({"key": config.key, **asdict(config)}, file, indent=2, ensure_ascii=False)
+                refuse_other(folder, read_config(folder), config)
+            write_config(folder, config)
             self._drop_torn_line()
             self.done = {
                 (result.problem.id, result.sample): result
@@ -240,6 +241,12 @@ def sort_results(folder: Path, order: Sequence[str]) -> list[Result]:
     return results
 
 
+def write_config(folder: Path, config: RunConfig) -> None:
+    """Put `config` in the place of the one in `folder`."""
+    with written_whole(folder / CONFIG) as file:
+        json.dump({"key": config.key, **asdict(config)}, file, indent=2, ensure_ascii=False)
+
+
 def write_results(folder: Path, results: Iterable[Result]) -> None:
     """Put `results` in the place of those in `folder`, all or none."""
     with written_whole(folder / RESULTS) as file:
@@ -247,11 +254,17 @@ def write_results(folder: Path, results: Iterable[Result]) -> None:
             write_line(file, asdict(result))
 
 
-def _refuse_other(folder: Path, old: RunConfig, new: RunConfig) -> None:
+def refuse_other(folder: Path, old: RunConfig, new: RunConfig) -> None:
+    """Raise `InputError` that names the differences, if results of `new` do not belong to those of `old`."""
     if old.key == new.key:
         return
     before, now = asdict(old), asdict(new)
     names = [name for name in before if name not in ("about", "model") and before[name] != now[name]]
+    if names == ["grader"]:
+        raise InputError(
+            f"{folder} was judged by another grader ({old.grader or 'unknown'}, now {new.grader}): "
+            f"python -m evaluator regrade {folder}"
+        )
     differences = "; ".join(f"{name} was {_short(before[name])}, is {_short(now[name])}" for name in names)
     raise InputError(
         f"{folder} holds results of another configuration ({differences}). Choose another --out, or remove the folder"

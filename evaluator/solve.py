@@ -65,8 +65,7 @@ async def solve(
     """
     started = time.monotonic()
     tools = style != "cot"
-    asked = transcript.prompt(problem.question, style, problem.language)
-    tokens = protocol.prompt(model.chat, [{"role": "user", "content": asked}])
+    tokens = protocol.prompt(model.chat, problem.question, style, problem.language)
     prompt_tokens, new_tokens, shown_tokens = len(tokens), 0, 0
     text = ""
     left_over = None
@@ -83,6 +82,9 @@ async def solve(
             tokens.extend(said.tokens)
             new_tokens += len(said.tokens)
             text += said.text
+            if protocol.shots is not None and protocol.shots.ends in text:
+                text, stop = text.partition(protocol.shots.ends)[0], "end"  # what follows is an example of its own
+                break
             if said.stop != "output":
                 stop = said.stop
                 break

@@ -16,7 +16,7 @@ from evaluator.benchmarks import BENCHMARKS
 from evaluator.published import BENCHMARKS as PUBLISHED_BENCHMARKS
 from evaluator.published import PUBLISHED, ROWS, TABLE_5
 from evaluator.results import Result, RunConfig, read_results
-from evaluator.scores import Score, paired, score
+from evaluator.scores import Score, paired, score, score_by
 from evaluator.votes import sampled_score
 
 
@@ -61,9 +61,10 @@ class Table:
     notes: Sequence[str] = ()
 
 
-def tables(runs: Sequence[Run]) -> list[Table]:
-    """The tables to be shown for `runs`, those that would be empty left out."""
+def tables(runs: Sequence[Run], *, parts: bool = False) -> list[Table]:
+    """The tables to be shown for `runs`, those that would be empty left out; with `parts` the scores of parts, too."""
     found = [_measured(runs), _sampled(runs), _compared(runs), _among_published(runs)]
+    found += [_in_parts(runs)] if parts else []
     return [table for table in found if table.rows]
 
 
@@ -176,6 +177,28 @@ def _compared(runs: Sequence[Run]) -> Table:
         rows=rows,
         notes=["p: McNemar's exact test, two-sided; difference in points"],
     )
+
+
+# What the parts are called, and how a benchmark's problems fall into them; CMATH's subjects are its reasoning steps.
+PARTS: tuple[tuple[str, Callable[[Result], str]], ...] = (
+    ("level", lambda result: result.problem.level),
+    ("subject", lambda result: result.problem.subject),
+    ("language", lambda result: result.problem.language),
+)
+
+
+def _in_parts(runs: Sequence[Run]) -> Table:
+    rows = []
+    for run in runs:
+        for title, part in PARTS:
+            scores = {} if run.score.unscored else score_by(run.results, part)
+            for name, found in scores.items() if len(scores) > 1 else ():
+                low, high = found.interval
+                interval = f"{percent(low)} to {percent(high)}"
+                row = [run.config.model, run.mode, run.config.benchmark, title, name, str(found.samples)]
+                rows.append([*row, percent(found.accuracy), interval])
+    columns = ["model", "tools", "benchmark", "by", "part", "samples", "accuracy", "95 % interval"]
+    return Table(title="In parts", columns=columns, rows=rows)
 
 
 def _among_published(runs: Sequence[Run]) -> Table:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from evaluator.benchmarks import cmath, demo, gsm8k, math, mgsm_zh, recorded
+from evaluator.benchmarks import aime, cmath, demo, gsm8k, gsm_hard, math, math500, mgsm_zh, recorded, svamp
 from evaluator.benchmarks.types import Benchmark
 from sandbox.errors import InputError
 
@@ -11,6 +11,10 @@ BENCHMARKS: dict[str, Benchmark] = {
     "math": math.BENCHMARK,
     "mgsm_zh": mgsm_zh.BENCHMARK,
     "cmath": cmath.BENCHMARK,
+    "svamp": svamp.BENCHMARK,
+    "gsm_hard": gsm_hard.BENCHMARK,
+    "math500": math500.BENCHMARK,
+    "aime": aime.BENCHMARK,
     "demo": demo.BENCHMARK,
     "recorded": recorded.BENCHMARK,
 }

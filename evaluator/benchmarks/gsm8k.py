@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from dataset.types import Problem
-from evaluator.benchmarks.types import Benchmark
+from evaluator.benchmarks.types import Benchmark, HubFile
 from sandbox.errors import InputError
 
 
@@ -38,4 +38,9 @@ BENCHMARK = Benchmark(
     pinned=("question", "answer"),
     origin="test.jsonl of github.com/openai/grade-school-math",
     read=read,
+    hub=HubFile(
+        repository="openai/gsm8k",
+        revision="cc7b047b6e5bb11b4f1af84efc572db110a51b3c",
+        file="main/test-00000-of-00001.parquet",
+    ),
 )

@@ -13,9 +13,14 @@ from evaluator.benchmarks.types import Benchmark
 
 
 def read(row: Mapping[str, Any], index: int) -> Problem:
-    """The problem that the solution in `row` answers."""
+    """The problem that the solution in `row` answers; files that were joined repeat ids, so the number is added."""
     return Problem(
-        id=row["id"], source="recorded", language="en", question=row["question"], answer=row["reference"], split="test"
+        id=f"{row['id']}/{index}",
+        source="recorded",
+        language="en",
+        question=row["question"],
+        answer=row["reference"],
+        split="test",
     )
 
 

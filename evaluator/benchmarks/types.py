@@ -12,9 +12,18 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from dataset.files import read_jsonl
+from dataset.sources.reading import read_rows
 from dataset.types import Language, Problem
 from sandbox.errors import InputError
+
+
+@dataclass(frozen=True, kw_only=True)
+class HubFile:
+    """A file of a data set on the Hugging Face Hub; `revision` is a commit, so that the file cannot change."""
+
+    repository: str
+    revision: str
+    file: str
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -24,7 +33,8 @@ class Benchmark:
     `read` makes a problem from a line's object and its number, from 0; it raises KeyError for a missing field.
     `rows` and `sha256` pin the set, None where any file will do. The hash is `fingerprint`'s over the fields `pinned`
     of all lines, so that the same set in another order or another JSON spelling passes. `file` is the name looked for
-    in a data folder, `origin` tells the user where to get it.
+    in a data folder, `origin` tells the user where to get it, `hub` where it is on the Hub. A set with `rows` and
+    without `sha256` has not been at hand here: its number of rows is checked, and its hash stands with the results.
     """
 
     name: str
@@ -35,6 +45,20 @@ class Benchmark:
     pinned: tuple[str, ...]
     origin: str
     read: Callable[[Mapping[str, Any], int], Problem]
+    hub: HubFile | None = None
+
+
+def plain_number(value: object) -> str:
+    """A number of a JSON file as it is written by hand: 51.0 as 51.
+
+    Raises:
+        InputError: it is no number.
+    """
+    try:
+        number = float(str(value).replace(",", ""))
+    except ValueError:
+        raise InputError(f"the answer is {value!r}, expected a number") from None
+    return str(int(number)) if number.is_integer() else repr(number)
 
 
 def fingerprint(rows: Sequence[Mapping[str, Any]], fields: Sequence[str]) -> str:
@@ -44,7 +68,7 @@ def fingerprint(rows: Sequence[Mapping[str, Any]], fields: Sequence[str]) -> str
 
 
 def load(benchmark: Benchmark, path: Path) -> list[Problem]:
-    """The problems of `benchmark` in the file at `path`, in its order.
+    """The problems of `benchmark` in the file at `path` (JSON Lines, a JSON array or Parquet), in its order.
 
     Raises:
         InputError: no such file; a line that is not one of this benchmark's; a set that is not the pinned one.
@@ -55,7 +79,9 @@ def load(benchmark: Benchmark, path: Path) -> list[Problem]:
         )
     problems: list[Problem] = []
     rows = []
-    for number, row in read_jsonl(path):
+    for number, row in read_rows(path):
+        if isinstance(row, str):
+            raise InputError(f"{path}:{number}: {row}")
         try:
             problems.append(benchmark.read(row, len(problems)))
             rows.append(row)

@@ -4,24 +4,25 @@ from __future__ import annotations
 
 import importlib.util
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Protocol
 
-from evaluator.models.types import Model
+from evaluator.models.types import Model, ModelOptions
 from sandbox.errors import InputError
 
-
-class Opener(Protocol):
-    """Opens a model by name; `context_tokens` and `dtype` None mean the model's own."""
-
-    def __call__(self, name: str, *, context_tokens: int | None, dtype: str | None) -> Model: ...
+Opener = Callable[[str, ModelOptions], Model]
 
 
 def _vllm() -> Opener:
     from evaluator.models.vllm import open_vllm
 
     return open_vllm
+
+
+def _openai() -> Opener:
+    from evaluator.models.openai import open_openai
+
+    return open_openai
 
 
 def _transformers() -> Opener:
@@ -33,32 +34,46 @@ def _transformers() -> Opener:
 def _replay() -> Opener:
     from evaluator.models.replay import ReplayModel
 
-    def open_replay(name: str, *, context_tokens: int | None, dtype: str | None) -> Model:
-        return ReplayModel(Path(name))
-
-    return open_replay
+    return lambda name, options: ReplayModel(Path(name))
 
 
-BACKENDS: dict[str, Callable[[], Opener]] = {"vllm": _vllm, "transformers": _transformers, "replay": _replay}
+BACKENDS: dict[str, Callable[[], Opener]] = {
+    "vllm": _vllm,
+    "openai": _openai,
+    "transformers": _transformers,
+    "replay": _replay,
+}
 
 
-def choose_backend(asked: str | None) -> str:
-    """The backend's name: the one asked for, else vllm where it is installed, else transformers.
+def choose_backend(asked: str | None, urls: Sequence[str] = ()) -> str:
+    """The backend's name: the one asked for, else openai for servers, vllm where it is installed, transformers.
 
     Raises:
         InputError: an unknown name, or vllm by name where it is not installed.
     """
     if asked is not None and asked not in BACKENDS:
         raise InputError(f"unknown backend {asked!r}; there are {', '.join(BACKENDS)}")
+    if urls and asked not in (None, "openai"):
+        raise InputError(f"--url names model servers, which --backend {asked} does not ask: leave out one of the two")
+    if asked == "openai" and not urls:
+        raise InputError("--backend openai: where is the server? Give --url, such as http://localhost:8000/v1")
+    if urls:
+        if importlib.util.find_spec("httpx") is None:
+            raise InputError("--url: httpx is not installed here; pip install 'soroban[sandbox]' brings it")
+        return "openai"
     installed = importlib.util.find_spec("vllm") is not None
     if asked == "vllm" and not installed:
         raise InputError("--backend vllm: vLLM is not installed here; leave --backend out to use transformers")
     return asked or ("vllm" if installed else "transformers")
 
 
-def check_folder(name: str, backend: str) -> None:
+def check_model(name: str, backend: str, options: ModelOptions) -> None:
     """Raise `InputError`, before anything slow is started, if `name` cannot be a model for `backend`."""
     path = Path(name)
+    if backend == "openai":
+        if Path(options.tokenizer or name).exists():
+            _check_tokenizer(Path(options.tokenizer or name))
+        return  # the rest is the servers' to say
     if backend == "replay":
         if not path.is_file():
             raise InputError(f"{name}: no such file; --backend replay plays a file of recorded solutions")
@@ -73,14 +88,18 @@ def check_folder(name: str, backend: str) -> None:
         raise InputError(
             f"{name}: no config.json in it; expected a model folder as `python -m trainer --out` writes it"
         )
+    _check_tokenizer(path)
+
+
+def _check_tokenizer(path: Path) -> None:
     if not any((path / file).is_file() for file in ("tokenizer.json", "tokenizer.model", "vocab.json")):
-        raise InputError(f"{name}: no tokenizer in it (tokenizer.json); copy the tokenizer's files beside the weights")
+        raise InputError(f"{path}: no tokenizer in it (tokenizer.json); copy the tokenizer's files beside the weights")
     settings = path / "tokenizer_config.json"
     template = (path / "chat_template.jinja").is_file() or (path / "chat_template.json").is_file()
     if not template and not (
         settings.is_file() and json.loads(settings.read_text(encoding="utf-8")).get("chat_template")
     ):
         raise InputError(
-            f"{name}: the tokenizer has no chat template (chat_template.jinja); without one the prompt cannot be "
+            f"{path}: the tokenizer has no chat template (chat_template.jinja); without one the prompt cannot be "
             "written as the model was trained. Models of `python -m trainer` have one"
         )

@@ -14,14 +14,30 @@ from typing import Any
 from dataset.chat import ChatFormat
 from dataset.transcript import STOP
 from evaluator.models.tokens import end_at_stop
-from evaluator.models.types import Generation, ModelError, Sampling
+from evaluator.models.types import Generation, ModelError, ModelOptions, Sampling
 from sandbox.errors import InputError
 
 # Sequences in one batch: more fill a CPU no better, and the batch ends with its longest.
 _BATCH = 32
 
 
-def open_transformers(name: str, *, context_tokens: int | None, dtype: str | None) -> TransformersModel:
+def open_tokenizer(name: str) -> Any:
+    """The tokenizer in the folder or of the Hub name `name`.
+
+    Raises:
+        InputError: there is none, or the Hub cannot be reached.
+    """
+    import transformers
+
+    try:
+        return transformers.AutoTokenizer.from_pretrained(name)
+    except (OSError, ValueError) as error:
+        raise InputError(
+            f"no tokenizer for {name} ({str(error).splitlines()[0]}): give --tokenizer FOLDER, as the server has it"
+        ) from None
+
+
+def open_transformers(name: str, options: ModelOptions) -> TransformersModel:
     """The model in the folder or of the Hub name `name`, loaded.
 
     Raises:
@@ -34,7 +50,7 @@ def open_transformers(name: str, *, context_tokens: int | None, dtype: str | Non
     try:
         tokenizer = transformers.AutoTokenizer.from_pretrained(name, padding_side="left")
         model = transformers.AutoModelForCausalLM.from_pretrained(
-            name, dtype=dtype or ("bfloat16" if on_gpu else "float32"), device_map="cuda" if on_gpu else None
+            name, dtype=options.dtype or ("bfloat16" if on_gpu else "float32"), device_map="cuda" if on_gpu else None
         )
     except (OSError, ValueError) as error:
         raise InputError(f"transformers cannot load the model {name}: {str(error).splitlines()[0]}") from None
@@ -49,7 +65,7 @@ def open_transformers(name: str, *, context_tokens: int | None, dtype: str | Non
         "dtype": str(model.dtype).removeprefix("torch."),
         "device": torch.cuda.get_device_name(0) if on_gpu else "cpu",
     }
-    return TransformersModel(model.eval(), chat, min(context_tokens or longest, longest), about)
+    return TransformersModel(model.eval(), chat, min(options.context_tokens or longest, longest), about)
 
 
 @dataclass(slots=True)

@@ -8,7 +8,7 @@ trained on.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol
 
 from dataset.chat import ChatFormat
@@ -45,6 +45,27 @@ class Generation:
     tokens: Sequence[int]
     text: str
     stop: Stop
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelOptions:
+    """How a model is opened. A backend takes what concerns it; None means the model's or the engine's own.
+
+    Attributes:
+        context_tokens: the longest sequence.
+        dtype: data type of the weights.
+        urls: model servers, each the address that "/completions" is appended to.
+        tokenizer: folder or Hub name of the tokenizer, for a model that only servers have.
+        token: what the servers want to see.
+        patience_seconds: how long servers that do not answer are asked again.
+    """
+
+    context_tokens: int | None = None
+    dtype: str | None = None
+    urls: Sequence[str] = ()
+    tokenizer: str | None = None
+    token: str | None = field(default=None, repr=False)
+    patience_seconds: float = 600.0
 
 
 class Model(Protocol):

@@ -9,6 +9,8 @@ type are recorded with the results.
 
 from __future__ import annotations
 
+import asyncio
+import gc
 import itertools
 import os
 import sys
@@ -20,14 +22,14 @@ from typing import Any
 from dataset.chat import ChatFormat
 from dataset.transcript import STOP
 from evaluator.models.tokens import end_at_stop
-from evaluator.models.types import Generation, ModelDied, ModelError, Sampling
+from evaluator.models.types import Generation, ModelDied, ModelError, ModelOptions, Sampling
 from sandbox.errors import InputError
 
 # Half a share of a small machine's memory goes to the cache; GiB.
 _CPU_CACHE_GIB = 1
 
 
-def open_vllm(name: str, *, context_tokens: int | None, dtype: str | None) -> VllmModel:
+def open_vllm(name: str, options: ModelOptions) -> VllmModel:
     """The model in the folder or of the Hub name `name`, loaded.
 
     Raises:
@@ -43,13 +45,26 @@ def open_vllm(name: str, *, context_tokens: int | None, dtype: str | None) -> Vl
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", FutureWarning)  # vLLM's own use of torch, nothing that a user could mend
         import vllm
-    from vllm.v1.engine.async_llm import AsyncLLM
 
-    config = _engine_config(name, context_tokens=context_tokens, dtype=dtype, on_cpu=on_cpu)
+    config = _engine_config(name, options, on_cpu=on_cpu)
     if on_cpu and forkable:
         # The CPU platform asks for "spawn", which imports torch and vLLM again in each of two processes: 45 s to start
         # against 18 s, measured. Safe while torch has computed nothing here: a fork leaves OpenMP's threads behind.
         os.environ["VLLM_WORKER_MULTIPROC_METHOD"] = "fork"
+    about = {
+        "backend": "vllm",
+        "vllm": vllm.__version__,
+        "torch": torch.__version__,
+        "dtype": str(config.model_config.dtype).removeprefix("torch."),
+        "device": "cpu" if on_cpu else torch.cuda.get_device_name(0),
+    }
+    return _start(name, config, about)
+
+
+def _start(name: str, config: Any, about: Mapping[str, Any]) -> VllmModel:
+    """The engine, started. Apart from the imports: one that fails keeps its callers' frames and all that is in them."""
+    from vllm.v1.engine.async_llm import AsyncLLM
+
     try:
         engine = AsyncLLM.from_vllm_config(config, disable_log_stats=True)
     except (RuntimeError, ValueError, OSError) as error:
@@ -61,13 +76,6 @@ def open_vllm(name: str, *, context_tokens: int | None, dtype: str | None) -> Vl
     except BaseException:
         engine.shutdown()
         raise
-    about = {
-        "backend": "vllm",
-        "vllm": vllm.__version__,
-        "torch": torch.__version__,
-        "dtype": str(config.model_config.dtype).removeprefix("torch."),
-        "device": "cpu" if on_cpu else torch.cuda.get_device_name(0),
-    }
     blocks = config.cache_config.num_gpu_blocks or 0
     return VllmModel(engine, chat, config.model_config.max_model_len, blocks * config.cache_config.block_size, about)
 
@@ -81,21 +89,24 @@ def _set_defaults(*, local: bool, on_cpu: bool) -> None:
         os.environ.setdefault("HF_HUB_OFFLINE", "1")
 
 
-def _engine_config(name: str, *, context_tokens: int | None, dtype: str | None, on_cpu: bool) -> Any:
+def _engine_config(name: str, options: ModelOptions, *, on_cpu: bool) -> Any:
     from vllm.engine.arg_utils import AsyncEngineArgs
 
-    options: dict[str, Any] = {"model": name, "max_model_len": context_tokens, "enable_log_requests": False}
+    engine: dict[str, Any] = {"model": name, "max_model_len": options.context_tokens, "enable_log_requests": False}
     if on_cpu:
-        options |= {
-            "dtype": dtype or "float32",
+        engine |= {
+            "dtype": options.dtype or "float32",
             "enforce_eager": True,
             "use_tqdm_on_load": False,
             "gpu_memory_utilization": 0.2,
+            # Only whole blocks are found again in the cache, and each program breaks a solution in two. The CPU's own
+            # 128 would have up to 127 tokens computed again each time; 32 is the least that its kernels take.
+            "block_size": 32,
         }
-    elif dtype:
-        options["dtype"] = dtype
+    elif options.dtype:
+        engine["dtype"] = options.dtype
     try:
-        return AsyncEngineArgs(**options).create_engine_config()
+        return AsyncEngineArgs(**engine).create_engine_config()
     except (ValueError, OSError) as error:
         raise InputError(f"vLLM cannot load the model {name}: {_first_line(error)}") from None
 
@@ -159,9 +170,16 @@ class VllmModel:
 
     async def close(self) -> None:
         """See `Model.close`."""
-        if self._engine is not None:
-            self._engine.shutdown()
-            self._engine = None
+        engine, self._engine = self._engine, None
+        if engine is None:
+            return
+        handler = engine.output_handler
+        engine.shutdown()
+        if handler is not None:
+            await asyncio.wait({handler})
+        # The engine stands in cycles. Left to the interpreter's end, its __del__ would call what is no more.
+        del engine, handler
+        gc.collect()
 
 
 def _first_line(error: BaseException) -> str:

@@ -1,6 +1,6 @@
 """Everything the tests want to know of a backend, from one start of it. A process of its own for vLLM:
 
-python -m tests.evaluator.observe BACKEND MODEL_FOLDER      prints one JSON object
+python -m tests.evaluator.observe BACKEND MODEL_FOLDER [URL…]      prints one JSON object
 """
 
 from __future__ import annotations
@@ -15,11 +15,12 @@ from typing import Any
 from dataset.transcript import prompt
 from dataset.types import Problem
 from evaluator.models import BACKENDS
-from evaluator.models.types import Generation, Model, Sampling
+from evaluator.models.types import Generation, Model, ModelOptions, Sampling
 from evaluator.protocols import PROTOCOLS
 from evaluator.solve import solve
 from sandbox import AsyncSandbox
 
+_PLAIN = ModelOptions()
 DEFAULT = replace(PROTOCOLS["default"], new_tokens=200)
 
 
@@ -54,20 +55,22 @@ class Recording:
         await self._model.close()
 
 
-async def observe(backend: str, folder: str, problems: Sequence[Problem]) -> dict[str, Any]:
+async def observe(
+    backend: str, folder: str, problems: Sequence[Problem], options: ModelOptions = _PLAIN
+) -> dict[str, Any]:
     """What the backend does with `problems`, which its model has learned, and at the edges of its promise."""
-    model = BACKENDS[backend]()(folder, context_tokens=None, dtype=None)
+    model = BACKENDS[backend]()(folder, options)
     try:
         async with AsyncSandbox() as sandbox:
             recording = Recording(model)
-            options: dict[str, Any] = {"style": "tir", "sandbox": sandbox, "protocol": DEFAULT, "sampling": Sampling()}
-            solved = await asyncio.gather(*(solve(p, sample=0, model=recording, **options) for p in problems))
+            rules: dict[str, Any] = {"style": "tir", "sandbox": sandbox, "protocol": DEFAULT, "sampling": Sampling()}
+            solved = await asyncio.gather(*(solve(p, sample=0, model=recording, **rules) for p in problems))
         question = prompt(problems[0].question, "tir", problems[0].language)
         asked = model.chat.prompt([{"role": "user", "content": question}])
 
         async def say(tokens: list[int] = asked, **changes: Any) -> dict[str, Any]:
-            options = {"max_tokens": 100, "tools": True, "sampling": Sampling()} | changes
-            said = await asyncio.wait_for(model.generate("say#0", tokens, **options), 60)
+            wanted = {"max_tokens": 100, "tools": True, "sampling": Sampling()} | changes
+            said = await asyncio.wait_for(model.generate("say#0", tokens, **wanted), 60)
             return asdict(said) | {"tokens": list(said.tokens), "piece": model.chat.piece(said.text)}
 
         return {
@@ -87,4 +90,5 @@ async def observe(backend: str, folder: str, problems: Sequence[Problem]) -> dic
 
 if __name__ == "__main__":
     raw = json.loads(sys.stdin.read())
-    print(json.dumps(asyncio.run(observe(sys.argv[1], sys.argv[2], [Problem(**row) for row in raw]))))
+    options = ModelOptions(urls=sys.argv[3:])
+    print(json.dumps(asyncio.run(observe(sys.argv[1], sys.argv[2], [Problem(**row) for row in raw], options))))

@@ -1,33 +1,43 @@
-"""What every backend promises, held against vLLM and transformers with one small model that calls its tool."""
+"""What every backend promises, held against vLLM, transformers and a server with one model that calls its tool."""
 
 from __future__ import annotations
 
+import asyncio
 import json
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import asdict
 from importlib.util import find_spec
 from pathlib import Path
+from threading import Thread
 from typing import Any
 
 import pytest
 
 from dataset.chat import ChatFormat
 from dataset.transcript import STOP, parse
+from evaluator.models import BACKENDS
 from evaluator.models.tokens import end_at_stop
+from evaluator.models.types import ModelOptions, Sampling
 from tests.evaluator.observe import observe
+from tests.evaluator.speaking import Reply, Server, as_json, models
 
 ROOT = Path(__file__).parents[2]
 
 
-@pytest.fixture(scope="module", params=["transformers", pytest.param("vllm", marks=pytest.mark.engine)])
+@pytest.fixture(scope="module", params=["transformers", "openai", pytest.param("vllm", marks=pytest.mark.engine)])
 def seen(request: pytest.FixtureRequest, tiny_model: Path, run: Callable[[Any], Any]) -> dict[str, Any]:
     """What a backend was observed to do. vLLM forks its engine, which only a process without threads may."""
     from tests.evaluator.tiny import PROBLEMS
 
     if request.param == "transformers":
         return dict(json.loads(json.dumps(run(observe("transformers", str(tiny_model), PROBLEMS)))))
+    if request.param == "openai":
+        with served(tiny_model) as url:
+            found = run(observe("openai", str(tiny_model), PROBLEMS, ModelOptions(urls=[url])))
+        return dict(json.loads(json.dumps(found)))
     if find_spec("vllm") is None:
         pytest.skip("vLLM is not installed on this machine")
     done = subprocess.run(
@@ -40,7 +50,44 @@ def seen(request: pytest.FixtureRequest, tiny_model: Path, run: Callable[[Any], 
         check=False,
     )
     assert done.returncode == 0, done.stderr[-3000:]
+    assert "Exception ignored" not in done.stderr, done.stderr[-3000:]
     return dict(json.loads(done.stdout.splitlines()[-1]))
+
+
+@contextmanager
+def served(folder: Path) -> Iterator[str]:
+    """The address of a server that answers with the model in `folder`."""
+    model = BACKENDS["transformers"]()(str(folder), ModelOptions())
+    loop = asyncio.new_event_loop()
+    thread = Thread(target=loop.run_forever, daemon=True)
+    thread.start()
+
+    def reply(path: str, body: dict[str, Any]) -> Reply:
+        if path.endswith("/models"):
+            return models(str(folder))
+        said = asyncio.run_coroutine_threadsafe(
+            model.generate(
+                "served",
+                body["prompt"],
+                max_tokens=body["max_tokens"],
+                tools=body["stop"] is not None,
+                sampling=Sampling(body["temperature"], body["top_p"], body["seed"] or 0),
+            ),
+            loop,
+        ).result(60)
+        reason = {"length": ("length", None), "output": ("stop", STOP), "end": ("stop", None)}[said.stop]
+        choice = {"text": said.text, "token_ids": said.tokens, "finish_reason": reason[0], "stop_reason": reason[1]}
+        return as_json({"choices": [choice]})
+
+    server = Server(0, reply)
+    Thread(target=server.serve_forever, daemon=True).start()
+    yield server.url
+    server.shutdown()
+    server.server_close()
+    loop.call_soon_threadsafe(loop.stop)
+    thread.join()
+    loop.run_until_complete(loop.shutdown_default_executor())
+    loop.close()
 
 
 @pytest.fixture(scope="module")
@@ -88,7 +135,8 @@ def test_different_seeds_sample_different_texts(seen: dict[str, Any]) -> None:
 
 
 def test_it_says_what_it_is(seen: dict[str, Any]) -> None:
-    assert {"backend", "dtype", "device", "torch"} <= set(seen["about"])
+    own = {"urls", "served", "token_ids"} if seen["about"]["backend"] == "openai" else {"dtype", "device", "torch"}
+    assert own <= set(seen["about"])
     assert seen["context_tokens"] == 512
 
 

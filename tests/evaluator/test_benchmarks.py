@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
 import random
+import subprocess
+import sys
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import replace
@@ -45,7 +48,7 @@ def written(path: Path, rows: list[dict[str, Any]], **options: Any) -> Path:
 def test_a_line_of_the_table_stands_under_its_own_name(name: str) -> None:
     benchmark = BENCHMARKS[name]
     assert benchmark.name == name
-    assert (benchmark.rows is None) == (benchmark.sha256 is None)
+    assert benchmark.rows is not None or benchmark.sha256 is None
 
 
 @pytest.mark.real_data
@@ -111,3 +114,57 @@ def test_two_problems_of_one_id_are_refused(tmp_path: Path, repeated: int) -> No
             load(BENCHMARKS["demo"], path)
     else:
         assert len(load(replace(BENCHMARKS["demo"], rows=2), path)) == 2
+
+
+@pytest.mark.parametrize(
+    ("name", "row", "question", "answer"),
+    [
+        (
+            "svamp",
+            {
+                "ID": "c",
+                "Body": "A box costs 76 dollars",
+                "Question": "What are two?",
+                "Answer": 152.0,
+                "Type": "x",
+            },
+            "A box costs 76 dollars. What are two?",
+            "152",
+        ),
+        ("gsm_hard", {"input": "How many?", "target": -9867630.0}, "How many?", "-9867630"),
+        ("gsm_hard", {"input": "How many?", "target": 0.25}, "How many?", "0.25"),
+        (
+            "math500",
+            {"problem": "$x$?", "answer": "\\pi", "subject": "Algebra", "level": 3, "unique_id": "test/algebra/1.json"},
+            "$x$?",
+            "\\pi",
+        ),
+        ("aime", {"problem": "Find $n$.", "answer": "073", "year": 2024}, "Find $n$.", "73"),
+        ("aime", {"problem": "Find $n$.", "answer": 0}, "Find $n$.", "0"),
+    ],
+)
+def test_a_row_of_a_set_that_is_not_at_hand_is_read(
+    tmp_path: Path, name: str, row: dict[str, Any], question: str, answer: str
+) -> None:
+    benchmark = replace(BENCHMARKS[name], rows=1)
+    for path in (written(tmp_path / "x.jsonl", [row]), tmp_path / "x.json"):
+        path.write_text(json.dumps([row]) if path.suffix == ".json" else json.dumps(row) + "\n")
+        (found,) = load(benchmark, path)
+        assert (found.question, found.answer) == (question, answer)
+        assert equivalent(answer, answer, question).correct
+
+
+@pytest.mark.parametrize("answer", ["1000", "-1", "7.5", "x", ""])
+def test_an_answer_that_no_aime_problem_has_is_refused(tmp_path: Path, answer: str) -> None:
+    with pytest.raises(InputError, match=r"x\.jsonl:1: not a problem of aime: the answer is"):
+        load(BENCHMARKS["aime"], written(tmp_path / "x.jsonl", [{"problem": "p", "answer": answer}]))
+
+
+def test_without_the_hub_it_says_what_to_do_in_one_line(tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "evaluator", "run", "--benchmark", "math500", "--hub", "--no-tools"]
+    command += ["--backend", "replay", "--model", str(written(tmp_path / "m.jsonl", [])), "--out", str(tmp_path)]
+    away = os.environ | {"HF_HUB_OFFLINE": "1", "HF_HOME": str(tmp_path)}
+    done = subprocess.run(command, capture_output=True, text=True, env=away, timeout=60, check=False)
+    assert (done.returncode, done.stderr.count("\n")) == (2, 1)
+    assert "cannot get test.jsonl of HuggingFaceH4/MATH-500 at 2343f79" in done.stderr
+    assert "--file" in done.stderr

@@ -114,9 +114,29 @@ def test_regrade_works_on_results_alone(command: Command, files: Path) -> None:
         ("--benchmark demo --file {f}/test.jsonl --samples 4", "--samples 4 at temperature 0 are all the same"),
         ("--benchmark demo --file {f}/test.jsonl --temperature -1", "--temperature -1.0: expected 0 (greedy) to 10"),
         ("--benchmark demo --file {f}/test.jsonl --protocol exam", "unknown protocol 'exam'; there are default, deep"),
-        ("--benchmark demo --file {f}/test.jsonl --backend gpu", "unknown backend 'gpu'; there are vllm, transformers"),
+        (
+            "--benchmark demo --file {f}/test.jsonl --backend gpu",
+            "unknown backend 'gpu'; there are vllm, openai, trans",
+        ),
         ("--benchmark demo --file {f}/test.jsonl --model {f}/none.jsonl", "none.jsonl: no such file; --backend replay"),
         ("--benchmark demo --file {f}/test.jsonl --model {f}/test.jsonl", "test.jsonl:1: expected 'question' and 'sol"),
+        (
+            "--benchmark demo --file {f}/test.jsonl --url http://h:1/v1",
+            "--url names model servers, which --backend rep",
+        ),
+        (
+            "--benchmark demo --file {f}/test.jsonl --backend openai",
+            "--backend openai: where is the server? Give --url",
+        ),
+        (
+            "--benchmark demo --file {f}/test.jsonl --backend openai --url host:8000",
+            "--url host:8000: expected an addr",
+        ),
+        ("--benchmark demo --file {f}/test.jsonl --patience -1", "--patience -1.0: expected 0 or more seconds"),
+        (
+            "--benchmark demo --file {f}/test.jsonl --backend openai --url http://h --tokenizer {f}/model",
+            "model: no tokenizer in it",
+        ),
         (
             "--benchmark demo --file {f}/test.jsonl --backend transformers --model {f}/none",
             "none: no such model folder",

@@ -149,3 +149,18 @@ def test_filters_search_and_transcripts_work_in_a_browser_with_10_000_samples_wi
     slow = {name: ms for name, ms in facts.items() if name.endswith("_ms") and ms > 2000}
     assert not slow
     assert facts["loaded"] < 6000
+
+
+def test_the_plot_of_a_training_that_was_done_here_stands_in_the_page(tmp_path: Path) -> None:
+    rows = results(3, right_every=2, tools=False)
+    (tmp_path / "model").mkdir()
+    config = replace(CONFIG, style="cot", model=str(tmp_path / "model"), about={})
+    run = Run(folder=tmp_path, config=config, results=rows, score=score(rows))
+    write_report([run], tmp_path / "without.html")
+    (tmp_path / "model" / "loss.png").write_bytes(b"\x89PNG stands here")
+    write_report([run], tmp_path / "with.html")
+    shown = [
+        (tmp_path / name).read_text(encoding="utf-8").count("data:image/png;base64,")
+        for name in ("without.html", "with.html")
+    ]
+    assert shown == [0, 1]

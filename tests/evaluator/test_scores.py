@@ -6,6 +6,7 @@ import math
 import random
 from dataclasses import replace
 from itertools import product
+from pathlib import Path
 
 import pytest
 
@@ -14,8 +15,10 @@ from evaluator.grade import Grade
 from evaluator.published import BENCHMARKS, PUBLISHED
 from evaluator.results import Result
 from evaluator.scores import mcnemar, paired, score, score_by, wilson
+from evaluator.table import Run, tables
 from evaluator.tool import ToolCall
 from tests.evaluator.scripted import problem
+from tests.evaluator.test_results import CONFIG
 
 
 def result(number: int, correct: bool | None = True, *, predicted: str | None = "7", **changes: object) -> Result:
@@ -101,3 +104,16 @@ def test_a_score_does_not_depend_on_the_order_of_results() -> None:
     results = [result(number, number % 3 == 0) for number in range(50)]
     shuffled = random.Random(0).sample(results, len(results))
     assert score(results) == score(shuffled)
+
+
+def test_the_table_of_parts_has_a_row_for_every_level_and_language_that_differs(tmp_path: Path) -> None:
+    results = [
+        result(n, n % 2 == 0, problem=replace(problem(n), level=f"grade {n % 3 + 1}", subject="all"))  # one subject
+        for n in range(12)
+    ]
+    run = Run(folder=tmp_path, config=CONFIG, results=results, score=score(results))
+    whole = {table.title: table for table in tables([run], parts=True)}
+    assert [row[3:7] for row in whole["In parts"].rows] == [
+        ["level", f"grade {grade}", "4", "50.0"] for grade in (1, 2, 3)
+    ]
+    assert "In parts" not in {table.title for table in tables([run])}

@@ -233,3 +233,26 @@ def test_deepseekmath_reruns_earlier_programs_without_their_prints_and_shows_one
 def test_deepseekmath_cuts_an_output_to_its_first_and_last_fifty_characters(answer: Answer) -> None:
     done = answer([cell("print('a' * 200 + 'b' * 200)"), "x"], protocol=PROTOCOLS["deepseekmath"])
     assert f"{'a' * 50}...{'b' * 50}" in done.text
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        pytest.param("\ufffd\ufffd answer $\\boxed{7}$ \ufffd", id="what decodes to replacement characters"),
+        pytest.param("\x00\x1b[31m\u202e$\\boxed{7}$", id="control characters"),
+        pytest.param("$\\boxed{7}$" + "}" * 100_000, id="a hundred thousand braces"),
+        pytest.param("$\\boxed{" * 20_000 + "7", id="boxes that never close"),
+    ],
+)
+def test_text_that_is_no_text_ends_as_any_other(answer: Answer, said: str) -> None:
+    model = Scripted([said])
+    model.context_tokens = 10**8
+    done = answer(model, protocol=replace(DEFAULT, new_tokens=10**7, generation_tokens=10**7))
+    assert (done.stop, done.text) == ("end", said)
+    grade(done.problem, done.text, done.left_over)
+
+
+def test_a_program_of_invalid_utf8_is_the_programs_failure(answer: Answer) -> None:
+    done = answer([cell("print('\\udcff')"), cell("import sys; sys.stdout.buffer.write(b'\\xff\\xfe7'); print()"), "7"])
+    assert [call.status for call in done.calls] == ["error", "ok"]
+    assert "\ufffd" in done.text

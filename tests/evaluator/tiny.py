@@ -41,7 +41,7 @@ def messages(number: int) -> list[dict[str, str]]:
 
 def make_tiny_model(folder: Path) -> None:
     """Write tokenizer and weights to `folder`; about ten seconds."""
-    tokenizer = _tokenizer()
+    tokenizer = make_tokenizer()
     tokenizer.save_pretrained(folder)
     chat = ChatFormat(tokenizer)
     rows = [[(token, learn) for ids, learn in chat.example(messages(n)) for token in ids] for n in range(len(PROBLEMS))]
@@ -77,7 +77,7 @@ def make_tiny_model(folder: Path) -> None:
     model.save_pretrained(folder)
 
 
-def _tokenizer() -> PreTrainedTokenizerFast:
+def make_tokenizer() -> PreTrainedTokenizerFast:
     bpe = Tokenizer(models.BPE())
     bpe.pre_tokenizer = pre_tokenizers.Sequence(
         [pre_tokenizers.Digits(individual_digits=True), pre_tokenizers.ByteLevel(add_prefix_space=False)]

@@ -1,0 +1,273 @@
+"""Servers that speak OpenAI's completions API: `vllm serve`, SGLang, or a proxy before many of them.
+
+Token ids go in as the prompt, and come out where the server gives them (`return_token_ids`, vLLM 0.10.2 and later).
+Elsewhere the text that it gives is turned into ids once and only appended to from then on; `about` says which.
+
+A server that dies, restarts or is full is asked again with growing pauses, or another one is, for as long as the
+caller has patience; a conversation stays with one server while that one lives, for its cache. An answer is taken once,
+so nothing is lost or doubled. It refuses chat endpoints: they tokenise the conversation anew at each turn.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import random
+import time
+import zlib
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, cast
+
+import httpx
+
+from dataset.chat import ChatFormat
+from dataset.transcript import STOP
+from evaluator.models.tokens import end_at_stop
+from evaluator.models.types import Generation, ModelDied, ModelError, ModelOptions, Sampling
+from sandbox.errors import InputError
+
+# A server that has not answered for this long is looked at; a living one may take its time.
+_LOOK_SECONDS = 15.0
+_FIRST_PAUSE, _LONGEST_PAUSE = 0.25, 8.0
+# Further tries after a 500: a dying engine is gone by then, and what fails on a living one is the request.
+_TRIES_AT_500 = 4
+_BUSY = (408, 425, 429, 502, 503, 504)
+
+
+class _Away(Exception):
+    """This server cannot answer now; the same or another one can be asked again."""
+
+
+def open_openai(name: str, options: ModelOptions) -> OpenAIModel:
+    """The model that the servers at `options.urls` serve as `name`, or from the folder `name`.
+
+    Raises:
+        InputError: no server answers, one is no such server, wants a token or serves another model; no tokenizer.
+    """
+    from evaluator.models.transformers import open_tokenizer
+
+    headers = {"Authorization": f"Bearer {options.token}"} if options.token else {}
+    found: dict[str, Mapping[str, Any]] = {}
+    silent = []
+    for url in options.urls:
+        try:
+            found[url] = _served(url, name, httpx.get(f"{url}/models", headers=headers, timeout=15))
+        except httpx.HTTPError as error:
+            silent.append(f"{url}: {error or type(error).__name__}")
+    if not found:
+        raise InputError(f"no model server answers ({'; '.join(silent)}); start one, e.g. `vllm serve {name}`")
+    names = {str(card["id"]) for card in found.values()}
+    if len(names) > 1:
+        raise InputError(f"the servers call the model by different names ({', '.join(sorted(names))}): use one")
+    lengths = [int(card["max_model_len"]) for card in found.values() if card.get("max_model_len")]
+    if not lengths and not options.context_tokens:
+        raise InputError(f"{options.urls[0]} does not say how long its context is: give --context-tokens")
+    longest = min([*lengths, *([options.context_tokens] if options.context_tokens else [])])
+    chat = ChatFormat(open_tokenizer(options.tokenizer or name))
+    return OpenAIModel(options, headers, names.pop(), chat, longest)
+
+
+def _served(url: str, name: str, answer: httpx.Response) -> Mapping[str, Any]:
+    """What the server says of the model `name`."""
+    if answer.status_code in (401, 403):
+        raise InputError(f"{url} refuses us ({answer.status_code}): set OPENAI_API_KEY to the key that it wants")
+    try:
+        cards = answer.raise_for_status().json()["data"]
+        for card in cards:
+            if name in (card["id"], card.get("root")) or _same_folder(name, card.get("root")):
+                return cast(Mapping[str, Any], card)
+        offered = ", ".join(card["id"] for card in cards)
+    except (httpx.HTTPStatusError, json.JSONDecodeError, UnicodeDecodeError, KeyError, TypeError, AttributeError):
+        kind = answer.headers.get("content-type", "nothing").partition(";")[0]
+        raise InputError(
+            f"{url}/models answers with {answer.status_code} and {kind}, not with a list of models; expected the "
+            "address of an OpenAI-compatible server, such as http://localhost:8000/v1"
+        ) from None
+    raise InputError(f"{url} serves {offered or 'no model'}, not {name}: give --model as the server calls it")
+
+
+def _same_folder(name: str, root: object) -> bool:
+    return isinstance(root, str) and Path(name).is_dir() and Path(name).resolve() == Path(root).resolve()
+
+
+class OpenAIModel:
+    """One model behind one or several servers; see `Model`."""
+
+    cache_tokens = 1 << 30  # the servers queue what they have no room for
+
+    def __init__(
+        self, options: ModelOptions, headers: Mapping[str, str], served: str, chat: ChatFormat, context_tokens: int
+    ) -> None:
+        # No limit on connections: how many solutions are under way is the caller's to say. No limit on an answer's
+        # time either: a server that is looked at and lives is waited for.
+        self._client = httpx.AsyncClient(
+            headers=dict(headers),
+            timeout=httpx.Timeout(None, connect=10),
+            limits=httpx.Limits(max_connections=None, max_keepalive_connections=None),
+        )
+        self._servers = [_Server(url, self._client) for url in options.urls]
+        self._patience_seconds = options.patience_seconds
+        self._served = served
+        self._tokenizer: Any = chat.tokenizer
+        self.chat = chat
+        self.context_tokens = context_tokens
+        self.about: Mapping[str, Any] = {"backend": "openai", "urls": list(options.urls), "served": served}
+
+    async def generate(
+        self, key: str, tokens: Sequence[int], *, max_tokens: int, tools: bool, sampling: Sampling
+    ) -> Generation:
+        """See `Model.generate`."""
+        answer = await self._ask(
+            key,
+            {
+                "model": self._served,
+                "prompt": list(tokens),
+                "max_tokens": max_tokens,
+                "temperature": sampling.temperature,
+                "top_p": sampling.top_p,
+                "seed": sampling.seed if sampling.temperature else None,
+                "stop": [STOP] if tools else None,
+                "include_stop_str_in_output": True,
+                "stop_token_ids": [self.chat.end_of_turn],
+                "add_special_tokens": False,
+                "return_token_ids": True,
+            },
+        )
+        try:
+            choice = answer["choices"][0]
+            reason, said, ids = choice["finish_reason"], choice["text"], choice.get("token_ids")
+            # vLLM's name for it, then SGLang's
+            stopped = choice["stop_reason"] if "stop_reason" in choice else choice.get("matched_stop", _UNSAID)
+        except (KeyError, IndexError, TypeError):
+            raise ModelError(f"the server answered {key} without a completion: {str(answer)[:200]}") from None
+        self.about = {**self.about, "token_ids": "the server's" if ids else "of its text"}
+        if reason == "length":
+            ids = ids or self.chat.piece(said)
+            return Generation(ids, self._decode(ids), "length")
+        if reason != "stop":
+            raise ModelError(f"the server ended its answer to {key} with {reason!r}")
+        if tools and stopped is _UNSAID:
+            raise ModelDied(
+                "the server does not say what stopped it (stop_reason), so that a call of the tool looks like an end "
+                "of turn; use vLLM or SGLang for --tools"
+            )
+        if stopped == STOP:
+            ids = ids or self.chat.piece(said.partition(STOP)[0] + STOP)
+            ids, text = end_at_stop(ids, STOP, self._decode, self.chat.piece)
+            return Generation(ids, text, "output")
+        ids = ids or [*self.chat.piece(said), self.chat.end_of_turn]
+        return Generation(ids, self._decode(ids), "end")
+
+    def _decode(self, ids: Sequence[int]) -> str:
+        text = self._tokenizer.decode(list(ids), skip_special_tokens=True, clean_up_tokenization_spaces=False)
+        assert isinstance(text, str)
+        return text
+
+    async def _ask(self, key: str, body: Mapping[str, Any]) -> Any:
+        """The answer of the first server that gives one.
+
+        Raises:
+            ModelDied: none did for as long as we have patience, or one refuses us altogether.
+            ModelError: a server refuses this request.
+        """
+        deadline: float | None = None  # from the first failure on
+        broken = 0
+        while True:
+            # The same server for the same conversation while it lives: there its beginning is cached.
+            now = time.monotonic()
+            server = min(
+                self._servers, key=lambda one: (max(now, one.resting_until), zlib.crc32(f"{key} {one.url}".encode()))
+            )
+            await asyncio.sleep(server.resting_until - now)
+            try:
+                status, answer = await server.post(body)
+            except _Away as error:
+                deadline = deadline or time.monotonic() + self._patience_seconds
+                if time.monotonic() >= deadline:
+                    raise ModelDied(f"no model server answered for {self._patience_seconds:g} s ({error})") from None
+                continue
+            if status == 200:
+                return answer
+            told = f"{server.url} answered {key} with {status}: {_message(answer)}"
+            if status in (401, 403, 404):
+                raise ModelDied(told)
+            broken += 1
+            if status < 500 or broken > _TRIES_AT_500:
+                raise ModelError(told)
+
+    async def close(self) -> None:
+        """See `Model.close`."""
+        await self._client.aclose()
+
+
+_UNSAID = object()
+
+
+class _Server:
+    """One address: when it may be asked again, and whether it lives."""
+
+    def __init__(self, url: str, client: httpx.AsyncClient) -> None:
+        self.url = url
+        self.resting_until = 0.0
+        self._client = client
+        self._pause = _FIRST_PAUSE
+        self._looking = asyncio.Lock()
+        self._looked, self._lives = 0.0, True
+
+    async def post(self, body: Mapping[str, Any]) -> tuple[int, Any]:
+        """Status and JSON of the answer.
+
+        Raises:
+            _Away: there was none, or none of this server's own.
+        """
+        request = asyncio.create_task(self._client.post(f"{self.url}/completions", json=body))
+        try:
+            while not (await asyncio.wait({request}, timeout=_LOOK_SECONDS))[0]:
+                if not await self._alive():
+                    raise self._rests(f"{self.url} has stopped answering")
+            answer = request.result()
+        except httpx.HTTPError as error:
+            raise self._rests(f"{self.url}: {error or type(error).__name__}") from None
+        finally:
+            request.cancel()
+        if answer.status_code in _BUSY:
+            raise self._rests(f"{self.url} answers with {answer.status_code}", answer.headers.get("retry-after"))
+        try:
+            whole = answer.json()
+        except (json.JSONDecodeError, UnicodeDecodeError):
+            kind = answer.headers.get("content-type", "nothing")
+            raise self._rests(f"{self.url} answers with {kind} instead of JSON") from None
+        if answer.status_code >= 500:
+            self._rests("")
+        else:
+            self._pause = _FIRST_PAUSE
+        return answer.status_code, whole
+
+    def _rests(self, why: str, seconds: str | None = None) -> _Away:
+        """Let nobody ask for a while, longer each time; all its conversations fail at once, and count as one."""
+        now = time.monotonic()
+        if now >= self.resting_until:
+            asked = float(seconds) if seconds and seconds.isdecimal() else 0.0
+            self.resting_until = now + max(asked, self._pause * random.uniform(0.8, 1.2))
+            self._pause = min(2 * self._pause, _LONGEST_PAUSE)
+        return _Away(why)
+
+    async def _alive(self) -> bool:
+        """Whether it answers a small question; one look serves all who wait."""
+        async with self._looking:
+            if time.monotonic() - self._looked >= _LOOK_SECONDS:
+                try:
+                    answer = await self._client.get(f"{self.url}/models", timeout=_LOOK_SECONDS)
+                    self._lives = answer.status_code < 500
+                except httpx.HTTPError:
+                    self._lives = False
+                self._looked = time.monotonic()
+            return self._lives
+
+
+def _message(answer: Any) -> str:
+    """What a server says of its refusal, in one line."""
+    error = answer.get("error", answer) if isinstance(answer, dict) else answer
+    text = error.get("message", error) if isinstance(error, dict) else error
+    return " ".join(str(text).split())[:300]
