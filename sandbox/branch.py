@@ -15,7 +15,6 @@ import contextlib
 import os
 import re
 import select
-import shutil
 import signal
 import socket
 import stat
@@ -141,6 +140,8 @@ def furnish(branch: Branch, parent: namespaces.Jail | Branch, number: int, proc:
 def _furnish_from_inside(
     answer: socket.socket, branch: Branch, parent: namespaces.Jail | Branch, number: int, proc: int
 ) -> NoReturn:
+    import shutil  # only here: each fork would copy it
+
     try:
         # Opened first: from within the parent's user namespace this process may not look at the branch.
         user, mounts = (os.open(f"{number}/ns/{name}", os.O_RDONLY, dir_fd=proc) for name in ("user", "mnt"))

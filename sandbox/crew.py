@@ -17,7 +17,7 @@ from sandbox import wire
 from sandbox.channel import Channel
 from sandbox.environment import ENVIRONMENT
 from sandbox.errors import BY_NAME, SandboxError, SandboxUnavailable, SessionLost
-from sandbox.jail import Tier
+from sandbox.jail import Tier, tree
 from sandbox.libraries import needs_libraries
 from sandbox.pipes import Pipes
 
@@ -49,9 +49,13 @@ class Station:
         self._channel.send({"op": "zygote"}, [sock.fileno()])
         self.zygote = True
 
-    async def ask(self, name: str, message: wire.Message, pipes: Pipes) -> Seen:
-        """Run something; the slot's account of it. If the task is cancelled, kill it and see it dead first."""
+    async def ask(self, name: str, message: wire.Message, pipes: Pipes, when_done: Callable[[object], None]) -> Seen:
+        """Run something; the slot's account of it. If the task is cancelled, kill it and see it dead first.
+
+        `when_done` is called first of all: who waits for this slot need not wait for its caller, too.
+        """
         future = self._ask(name, message, pipes.theirs())
+        future.add_done_callback(when_done)
         pipes.sent()
         try:
             return await asyncio.shield(future)
@@ -191,7 +195,8 @@ class Crew:
 
     async def _launch(self) -> None:
         ours, theirs = wire.pair()
-        settings = {"isolation": self.tier.name, "preload": list(self._preload), "cgroups": self.tier.cgroups}
+        settings = {"isolation": self.tier.name, "preload": list(self._preload), "cgroups": self.tier.cgroups,
+                    "paths": tree.runtime_paths()}  # fmt: skip
         with theirs:
             python = [sys.executable, "-s", "-P", "-X", "utf8", "-c", _BOOT]
             self._process = subprocess.Popen(

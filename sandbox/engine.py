@@ -12,6 +12,7 @@ import secrets
 import time
 import warnings
 from collections import Counter, OrderedDict, deque
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
@@ -53,6 +54,19 @@ class Session:
     used: float = field(default_factory=time.monotonic)
     busy: bool = False
     ended: str | None = None  # why, if that was heard while a cell was on its way back
+
+
+class Turn:
+    """The use of a slot for one program or cell. It ends as soon as the slot is done, before the result is made."""
+
+    def __init__(self, station: Station, free: Callable[[Station], None]) -> None:
+        self.station, self._free = station, free
+        self._over = False
+
+    def end(self, *_: object) -> None:
+        if not self._over:
+            self._over = True
+            self._free(self.station)
 
 
 class Engine:
@@ -148,14 +162,14 @@ class Engine:
             SandboxUnavailable: a process of the engine died meanwhile.
         """
         request.check()
-        station, queued = await self._acquire(request.queue_seconds)
+        turn, queued = await self._acquire(request.queue_seconds)
         try:
-            return await self._execute(station, request, queued)
+            return await self._execute(turn, turn.station, request, queued)
         finally:
-            self._station_free(station)
+            turn.end()
 
     async def _execute(
-        self, station: Station, request: ExecRequest, queued: float, session: Session | None = None
+        self, turn: Turn, station: Station, request: ExecRequest, queued: float, session: Session | None = None
     ) -> ExecResult:
         name = secrets.token_hex(8)
         message: dict[str, Any] = {"id": name, "limits": asdict(request.limits)}
@@ -165,7 +179,7 @@ class Engine:
             message |= {"op": "cell", "session": session.name}
         pipes = Pipes(request)
         try:
-            seen, work = await station.ask(name, message, pipes)
+            seen, work = await station.ask(name, message, pipes, turn.end)
             try:
                 pipes.drain()
                 files = fetch(work, request.fetch, FETCH_BYTES) if request.fetch else {}
@@ -190,13 +204,13 @@ class Engine:
             self._kills[result.status] += 1
         self._bytes_dropped += sum(asdict(result.truncated).values())
 
-    async def _acquire(self, most_seconds: float) -> tuple[Station, float]:
-        """A slot and the seconds it took to get it."""
+    async def _acquire(self, most_seconds: float) -> tuple[Turn, float]:
+        """A turn on a slot and the seconds it took to get it."""
         self._ready()
         while self._free:
             station = self._free.popleft()
             if station.alive:
-                return station, 0.0
+                return Turn(station, self._station_free), 0.0
         waiting = sum(not future.done() for future in self._waiting)
         if waiting >= self._max_queue:
             raise Overloaded(f"{waiting} requests are waiting, max_queue is {self._max_queue}; try again later")
@@ -214,7 +228,7 @@ class Engine:
                     f"no slot became free within queue_seconds = {most_seconds}; nothing was run"
                 ) from None
             raise
-        return station, time.monotonic() - began
+        return Turn(station, self._station_free), time.monotonic() - began
 
     def _station_free(self, station: Station) -> None:
         """Give a slot to the first who waits for one."""
@@ -270,12 +284,12 @@ class Engine:
         session = self._session(session_id)
         session.busy = True
         try:
-            station, queued = await self._acquire(request.queue_seconds)
+            turn, queued = await self._acquire(request.queue_seconds)
             try:
                 self._session(session_id, busy=True)
-                result = await self._execute(session.station, request, queued, session)
+                result = await self._execute(turn, session.station, request, queued, session)
             finally:
-                self._station_free(station)
+                turn.end()
         finally:
             self._rest(session)
         return result

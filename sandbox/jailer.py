@@ -1,13 +1,11 @@
 """Makes a slot's jails, of whichever tier the machine offers, and says what a program gives up on entering one.
 
-For a run it has one ready before it is asked. A session gets a user and a control group of its own.
+A session gets a user and a control group of its own.
 """
 
 from __future__ import annotations
 
-import contextlib
 import os
-from typing import Any
 
 from sandbox import branch, wire
 from sandbox.branch import Branch
@@ -15,11 +13,12 @@ from sandbox.census import Census
 from sandbox.errors import BadRequest, SandboxError, SandboxUnavailable, SessionBusy, SessionLost
 from sandbox.jail import cgroups, namespaces, none, pod
 from sandbox.jail.namespaces import Confinement, Jail
-from sandbox.life import Host, Life, Place
+from sandbox.life import Host, Life, Limits, Place
 
 FIRST_UID, FIRST_SESSION_UID, SESSION_UIDS = 60_100, 61_000, 4_000
+# Processes of ours that the kernel counts among a user's: its jail's init, and one that waits for the next program.
+_OURS_AMONG_THEM = 2
 _OVERHEAD_BYTES = 256 << 20  # what a warm zygote has mapped to write, generously
-_SPARE_FILE_BYTES = 64 << 20  # Limits.file_bytes' default: a spare jail of another size is of no use
 
 
 class Jailer:
@@ -30,31 +29,26 @@ class Jailer:
         self._forker = namespaces.Forker(host.proc)
         self._group = host.enter_group(index)
         self._sessions_opened = 0
-        self.spare: Place | None = None  # the next run's
 
-    def begin(self, message: wire.Message, *, session: bool) -> Life:
-        """A life that has its jail and its limits, but no process yet.
+    def settle(self, name: str, limits: Limits, *, session: bool, warm: bool) -> Life:
+        """A life that has its jail, and a session its control group, but no process yet.
 
         Raises:
             OSError: the machine has no room for another jail.
         """
-        limits, group = message["limits"], self._group
+        group = self._group
         self._sessions_opened += session
         jail = self._jail(limits["file_bytes"], session=session)
-        try:
-            if group is not None:
-                if session:
-                    group = self._session_group(self._host.groups)
+        if group is not None and session:
+            try:
+                group = self._session_group(self._host.groups)
                 group.begin(limits["memory_bytes"], limits["processes"])
-        except OSError:
-            jail.end()
-            raise
-        return Life(message["id"], jail, group, session, warm=message["warm"])
+            except OSError:
+                jail.end()
+                raise
+        return Life(name, jail, group, session, warm=warm, confinement=self.confinement(jail, group, limits, session))
 
     def _jail(self, file_bytes: int, *, session: bool) -> Place:
-        if not session and self.spare is not None and self.spare.file_bytes == file_bytes:
-            jail, self.spare = self.spare, None
-            return jail
         if not self._host.isolated and not self._host.pod:
             return none.Folder(file_bytes)
         if not self._host.root:
@@ -71,24 +65,18 @@ class Jailer:
         assert groups is not None, "a slot has a group where sessions can have theirs, and only there"
         return groups.group(f"session-{self._index}-{self._sessions_opened}")
 
-    def prepare_spare(self) -> None:
-        """Make the next run's jail while nobody waits for it."""
-        if self.spare is None and not self._host.pod:  # there, one folder a user is all there is
-            with contextlib.suppress(OSError):  # the run that needs one will say why it cannot be had
-                self.spare = self._jail(_SPARE_FILE_BYTES, session=False)
-
-    def confinement(self, life: Life, limits: dict[str, Any]) -> Confinement:
-        jail = life.jail
+    def confinement(self, jail: Place, group: cgroups.Group | None, limits: Limits, session: bool) -> Confinement:
+        # Without isolation the kernel would count all that this user runs.
+        counted = group is None and (self._host.isolated or self._host.pod)
         return Confinement(
             uid=jail.uid,
             gid=jail.gid,
             userns=jail.userns,
-            session=life.session,
+            session=session,
             cpu_seconds=limits["cpu_seconds"],
             file_bytes=limits["file_bytes"],
-            # The jail's init is one of them. Without isolation the kernel would count all that this user runs.
-            processes=None if life.group or not (self._host.isolated or self._host.pod) else limits["processes"] + 1,
-            data_bytes=None if life.group else 2 * limits["memory_bytes"] + _OVERHEAD_BYTES,
+            processes=limits["processes"] + _OURS_AMONG_THEM if counted else None,
+            data_bytes=None if group else 2 * limits["memory_bytes"] + _OVERHEAD_BYTES,
             isolated=self._host.isolated,
             pod=self._host.pod,
         )

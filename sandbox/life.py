@@ -14,9 +14,10 @@ from typing import Any
 
 from sandbox.branch import Branch
 from sandbox.jail import cgroups, none, pod
-from sandbox.jail.namespaces import Jail
+from sandbox.jail.namespaces import Confinement, Jail
 
 Place = Jail | none.Folder | pod.Quarters  # where a program runs, by tier
+Limits = dict[str, Any]  # `sandbox.types.Limits` as it crosses the wire
 
 
 @dataclass(frozen=True)
@@ -45,13 +46,13 @@ class Cell:
     name: str
     began: float
     cpu_before: float
-    limits: dict[str, Any]
+    limits: Limits
     why: str | None = None  # timeout or cancelled, once we have decided to end it
 
 
 @dataclass
 class Life:
-    """A jailed program's process: a run, or a session between its opening and its end."""
+    """A jailed program's process: a run, a session between its opening and its end, or one that waits for a run."""
 
     name: str
     jail: Place | Branch
@@ -69,6 +70,7 @@ class Life:
     over: bool = False  # it has ended, but its namespaces hold its branches
     given_up_at: float = math.inf  # when to do without word of its end
     peak: int = 0  # where no control group counts
+    confinement: Confinement | None = None  # None: a branch, which has its parent's
 
     @property
     def depth(self) -> int:

@@ -47,15 +47,20 @@ class Nursery:
         zygote.line.close()
         del self._zygotes[zygote.warm]
 
-    def order(self, life: Life, confinement: namespaces.Confinement, files: list[int]) -> None:
-        """Have a program's process forked into its jail, with copies of `files`.
+    def order(self, life: Life) -> None:
+        """Have a life's process forked into its jail, and a line laid to it.
 
         Raises:
-            KeyError: its zygote has died.
-            OSError: it dies just now.
+            OSError: its zygote has died, or dies just now.
         """
-        message = {"id": life.name, "confinement": confinement.to_json()}
-        wire.send(self._zygotes[life.warm].line, message, [life.jail.pidfd, *files])
+        if life.warm not in self._zygotes:
+            raise OSError("its zygote died")
+        assert life.confinement is not None
+        life.line, theirs = wire.pair()
+        life.line.setblocking(False)  # one who does not read it must not hold up the others
+        message = {"id": life.name, "confinement": life.confinement.to_json()}
+        with theirs:
+            wire.send(self._zygotes[life.warm].line, message, [life.jail.pidfd, theirs.fileno()])
 
     def numbers(self) -> list[int]:
         """What /proc calls them."""

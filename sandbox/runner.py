@@ -17,6 +17,7 @@ import linecache
 import os
 import random
 import signal
+import socket
 import sys
 import threading
 import traceback
@@ -61,9 +62,12 @@ class Program:
         return report
 
     def _execute(self, code: str, name: str, mode: str) -> object:
+        if mode != "notebook":
+            exec(compile(code, name, "exec", dont_inherit=True), self.module.__dict__)
+            return None
         tree = ast.parse(code, name)
         last = tree.body[-1] if tree.body else None
-        if mode != "notebook" or not isinstance(last, ast.Expr) or _hushed(code):
+        if not isinstance(last, ast.Expr) or _hushed(code):
             exec(compile(tree, name, "exec", dont_inherit=True), self.module.__dict__)
             return None
         tree.body.pop()
@@ -198,20 +202,59 @@ def _write_report(descriptor: int, report: dict[str, Any], budget: int) -> None:
         data = data[os.write(descriptor, data) :]
 
 
-def run_once(payload: int, report_fd: int) -> NoReturn:
-    """Run the program in `payload` to its end as a Python process would, then end this process."""
-    request = loads(wire.content_of(payload))
-    streams = Streams()
-    unwritten = _write_files(request["files"])
+class Stage:
+    """What every program finds and none has touched: made in the zygote, so that a fork need only step onto it."""
+
+    def __init__(self) -> None:
+        self.program = Program()
+        sys.argv = ["program.py"]
+        stdin, (reading, writing) = wire.file_of(b""), os.pipe()  # of the kinds that a program's will be
+        own = [os.dup(number) for number in range(3)]
+        for number, descriptor in enumerate((stdin, writing, writing)):
+            os.dup2(descriptor, number)
+        self.streams = Streams()
+        for number, descriptor in enumerate(own):
+            os.dup2(descriptor, number)
+        for descriptor in (stdin, reading, writing, *own):
+            os.close(descriptor)
+        a, b = wire.pair()
+        with a, b:
+            os.dup2(a.fileno(), LINE_FD)
+        self.line = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET, 0, LINE_FD)
+        atexit._clear()  # what libraries would do at the end; a program registers its own
+
+
+# Of all that lives on a machine out of memory, what a program uses is to go first.
+_CHOSEN_FIRST = b"500"
+
+
+def run_once(stage: Stage, oom_score: int) -> NoReturn:
+    """Wait for a program, run it to its end as a Python process would, then end this process."""
+    received = wire.receive(stage.line)
+    if received is None:  # it was not needed
+        os._exit(0)
+    stage.line.close()
+    os.write(oom_score, _CHOSEN_FIRST)
+    os.close(oom_score)
+    request = _step_into(received[1])
+    unwritten = _write_files(request["files"]) if request["files"] else None
     _seed(request["seed"])
-    program = Program()
-    sys.argv = ["program.py"]
     sys.path.insert(0, "")
-    report = unwritten or program.run(request["code"], request["mode"])
-    _finish(streams)
+    report = unwritten or stage.program.run(request["code"], request["mode"])
+    _finish(stage.streams)
     with contextlib.suppress(OSError):  # the user closed it: the parent then knows the exit code only
-        _write_report(report_fd, report, request["output_bytes"])
+        _write_report(REPORT_FD, report, request["output_bytes"])
     os._exit(report["exit_code"])
+
+
+def _step_into(descriptors: list[int]) -> dict[str, Any]:
+    """Put stdin, stdout, stderr and report where they belong, and read the request; all of `descriptors` are closed."""
+    payload, *files = descriptors
+    for number, descriptor in zip((0, 1, 2, REPORT_FD), files, strict=True):
+        os.dup2(descriptor, number)
+        os.close(descriptor)
+    request: dict[str, Any] = loads(wire.content_of(payload))
+    return request
 
 
 def _finish(streams: Streams) -> None:
@@ -225,12 +268,11 @@ def _finish(streams: Streams) -> None:
     streams.flush()
 
 
-def serve_session(line_fd: int) -> NoReturn:
+def serve_session(stage: Stage, oom_score: int) -> NoReturn:
     """Run cells as they come on the line until it closes, a cell exits, or a limit ends this process."""
-    import socket
-
-    line = socket.socket(fileno=line_fd)
-    program = Program()
+    os.write(oom_score, _CHOSEN_FIRST)
+    os.close(oom_score)
+    line = stage.line
     sys.argv = ["session"]
     sys.path.insert(0, "")
     while (received := wire.receive(line)) is not None:
@@ -238,7 +280,7 @@ def serve_session(line_fd: int) -> NoReturn:
         if "fork" in message:
             branch_off(*descriptors)
             continue
-        report = _run_cell(program, *descriptors)
+        report = _run_cell(stage.program, descriptors)
         if report.get("exit"):
             os._exit(report["exit_code"])
         wire.send(line, {"done": message["id"]})
@@ -250,8 +292,6 @@ def branch_off(new_line: int) -> None:
 
     Three forks: the first steps into new namespaces, where the second is init, and the third runs the cells.
     """
-    import socket
-
     if child := os.fork():
         os.close(new_line)
         os.waitpid(child, 0)
@@ -290,15 +330,10 @@ def _be_init(line: Any, program: int) -> NoReturn:
                 wire.send(line, {"exited": status})
 
 
-def _run_cell(program: Program, payload: int, stdin: int, stdout: int, stderr: int, report_fd: int) -> dict[str, Any]:
-    for number, descriptor in enumerate((stdin, stdout, stderr)):
-        os.dup2(descriptor, number)
-        os.close(descriptor)
-    os.dup2(report_fd, REPORT_FD)
-    os.close(report_fd)
-    request = loads(wire.content_of(payload))
+def _run_cell(program: Program, descriptors: list[int]) -> dict[str, Any]:
+    request = _step_into(descriptors)
     streams = Streams()
-    unwritten = _write_files(request["files"])
+    unwritten = _write_files(request["files"]) if request["files"] else None
     if not program.cells:
         _seed(request["seed"])
     report = unwritten or program.run(request["code"], request["mode"])

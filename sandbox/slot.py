@@ -10,6 +10,7 @@ Here are the engine's orders, and what zygotes and sessions say. The slot's part
     nursery      the zygotes, which fork the programs
     census       which processes are whose
     jailer       makes the jails
+    spares       processes that wait in theirs for a program
     overruns     finds what is over its time or memory
     undertaker   ends lives and tells the engine
 """
@@ -35,6 +36,7 @@ from sandbox.life import Cell, Host, Life, Zygote
 from sandbox.nursery import Nursery
 from sandbox.overruns import Overruns
 from sandbox.poll import Poll
+from sandbox.spares import Spares
 from sandbox.undertaker import Undertaker
 
 
@@ -48,17 +50,17 @@ class Slot:
         self._poll = Poll()
         self._nursery = Nursery(host.proc, self._poll, self._on_zygote)
         self._census = Census(host.proc, self._nursery)
+        self._spares = Spares(host, self._jailer, self._nursery, self._lives)
         self._overruns = Overruns(self._lives, self._census, self._nursery)
         self._undertaker = Undertaker(engine, self._lives, self._poll, self._census, self._nursery)
         self._poll.watch(engine.fileno(), self._on_engine)
         signal.signal(signal.SIGINT, signal.SIG_DFL)  # no handler: see linux.clone_waiter
         # A dead zygote's programs become children of this process; their jail ends only when they are reaped.
         signal.signal(signal.SIGCHLD, signal.SIG_IGN)
-        self._nursery.fork_bare()
+        self._fork_bare()
 
     def serve(self) -> NoReturn:
         """Work until the engine goes away; then end, and with this process every init of its jails."""
-        self._jailer.prepare_spare()
         wire.send(self._engine, {"ready": "slot"}, [os.pidfd_open(os.getpid())] if self._host.isolated else [])
         while True:
             most = self._overruns.milliseconds_to_deadline(emptied=bool(self._undertaker.emptied))
@@ -75,10 +77,9 @@ class Slot:
 
     def _leave(self) -> NoReturn:
         if not self._host.isolated:  # elsewhere the kernel ends them with this process
-            for jail in (self._jailer.spare, *(life.jail for life in self._lives.values())):
+            for life in self._lives.values():
                 with contextlib.suppress(OSError):
-                    if jail is not None:
-                        jail.end()
+                    life.jail.end()
         os._exit(0)
 
     # -- orders ------------------------------------------------------------------------------------------------
@@ -101,40 +102,35 @@ class Slot:
     def _adopt(self, message: wire.Message, descriptors: list[int]) -> None:
         (descriptor,) = descriptors
         self._nursery.adopt(Zygote(socket.socket(fileno=descriptor), warm=True))
+        self._spares.prepare(warm=True)
+
+    def _fork_bare(self) -> None:
+        self._nursery.fork_bare()
+        self._spares.prepare(warm=False)
 
     def _run(self, message: wire.Message, descriptors: list[int]) -> None:
         try:
-            life = self._jailer.begin(message, session=False)
+            life = self._spares.take(message["limits"], warm=message["warm"])
+            self._begin_cell(life, message, descriptors)
         except OSError as error:
             self._refuse(message, descriptors, str(error))
             return
-        self._lives[life.name] = life
-        life.cell = Cell(message["id"], time.monotonic(), 0.0, message["limits"])
-        self._start(life, message, descriptors)
+        assert life.line is not None
+        life.line.close()  # it has said all it had to say
+        life.line = None
 
-    def _open(self, message: wire.Message, descriptors: list[int]) -> None:
+    def _open(self, message: wire.Message, _: list[int]) -> None:
         try:
-            life = self._jailer.begin(message, session=True)
+            life = self._spares.begin(message["id"], message["limits"], session=True, warm=message["warm"])
         except OSError as error:
-            self._refuse(message, descriptors, str(error))
+            self._refuse(message, [], str(error))
             return
-        self._lives[life.name] = life
-        life.line, theirs = wire.pair()
-        life.line.setblocking(False)  # one who does not read it must not hold up the others
+        assert life.line is not None
         self._poll.watch(life.line.fileno(), partial(self._on_line, life))
-        self._start(life, message, [theirs.detach()])
 
     def _refuse(self, message: wire.Message, descriptors: list[int], reason: str) -> None:
         _close_all(descriptors)
         wire.send(self._engine, {"refused": message["id"], "reason": reason})
-
-    def _start(self, life: Life, message: wire.Message, files: list[int]) -> None:
-        confinement = self._jailer.confinement(life, message["limits"])
-        try:
-            self._nursery.order(life, confinement, files)
-        except (KeyError, OSError):
-            self._end(life, None, 0.0, 0, lost="its zygote died")
-        _close_all(files)
 
     def _cell(self, message: wire.Message, descriptors: list[int]) -> None:
         life = self._lives.get(message["session"])
@@ -142,12 +138,17 @@ class Slot:
             _close_all(descriptors)
             wire.send(self._engine, {"lost": message["id"]})
             return
+        # Its end is on the way to us, or it does not read: then it runs into its time limit.
+        with contextlib.suppress(OSError):
+            self._begin_cell(life, message, descriptors)
+
+    def _begin_cell(self, life: Life, message: wire.Message, descriptors: list[int]) -> None:
+        """Let a process run what `descriptors` bring, which are closed here. Raises OSError if it is gone."""
+        assert life.line is not None
         life.cell = Cell(message["id"], time.monotonic(), life.cpu_seconds(), message["limits"])
         if life.group is not None:
             life.group.begin(message["limits"]["memory_bytes"], message["limits"]["processes"])
-        # Its end is on the way to us, or it does not read: then it runs into its time limit.
-        with contextlib.suppress(OSError):
-            wire.send(life.line, {"id": message["id"]}, descriptors)
+        wire.send(life.line, {"id": message["id"]}, descriptors)
         _close_all(descriptors)
 
     def _fork(self, message: wire.Message, _: list[int]) -> None:
@@ -212,7 +213,7 @@ class Slot:
             self._end(life, None, 0.0, 0, lost="its zygote died")
         wire.send(self._engine, {"zygote": "died", "warm": zygote.warm})
         if not zygote.warm:
-            self._nursery.fork_bare()
+            self._fork_bare()
 
     def _on_line(self, life: Life) -> None:
         """The session says that its cell is done. Any word it sends means only this."""
@@ -234,8 +235,8 @@ class Slot:
 
     def _end(self, life: Life, status: int | None, cpu: float, rss: int, lost: str | None = None) -> None:
         self._undertaker.end(life, status, cpu, rss, lost)
-        if not life.session:
-            self._jailer.prepare_spare()
+        if not life.session and life.cell is not None:
+            self._spares.prepare(life.cell.limits, warm=life.warm)
 
 
 def _close_all(descriptors: list[int]) -> None:

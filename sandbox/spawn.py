@@ -6,6 +6,7 @@ A bare one knows the standard library, a warm one the preloaded libraries too; t
 from __future__ import annotations
 
 import contextlib
+import gc
 import os
 import select
 import signal
@@ -21,7 +22,9 @@ _KILLED = int(signal.SIGKILL)  # a wait status: ended by this signal
 
 def serve_forks(line: socket.socket, proc: int) -> NoReturn:
     """Fork a program for each message from the slot; say when it is there and when, and how, it ended."""
-    forker, watch = namespaces.Forker(proc), Watch(proc)
+    forker, watch, stage = namespaces.Forker(proc), Watch(proc), runner.Stage()
+    gc.collect()
+    gc.freeze()
     wire.send(line, {"zygote": watch.self_pid, "inherited": watch.inherited})
     poll = select.poll()
     poll.register(line, select.POLLIN)
@@ -34,7 +37,7 @@ def serve_forks(line: socket.socket, proc: int) -> NoReturn:
                 message, descriptors = received
                 name = message["id"]
                 try:
-                    pid = start(forker, message, descriptors)
+                    pid = start(forker, message, descriptors, stage)
                 except ProcessLookupError:  # its jail was ended, by a limit or a cancellation, before it began
                     wire.send(line, {"exited": name, "status": _KILLED, "cpu": 0.0, "rss": 0})
                     continue
@@ -54,41 +57,30 @@ def serve_forks(line: socket.socket, proc: int) -> NoReturn:
                 wire.send(line, exited | {"rss": usage.ru_maxrss * 1024})
 
 
-def start(forker: namespaces.Forker, message: wire.Message, descriptors: list[int]) -> int:
-    """Fork a program's process into its jail; closes `descriptors` (jail, then the program's own) here.
+def start(forker: namespaces.Forker, message: wire.Message, descriptors: list[int], stage: runner.Stage) -> int:
+    """Fork a program's process into its jail; closes `descriptors` (jail, then the program's line) here.
 
     Raises:
         ProcessLookupError: the jail is no more.
         OSError: the machine has no room for another process.
     """
     confinement = namespaces.Confinement(**message["confinement"])
-    jail, *files = descriptors
+    jail, line = descriptors
     try:
         with forker.into_pid_namespace_of(jail) if confinement.isolated else contextlib.nullcontext():
-            return namespaces.fork(lambda: become(confinement, jail, forker.proc, files), report_to_nobody=True)
+            return namespaces.fork(lambda: become(confinement, jail, forker.proc, line, stage), report_to_nobody=True)
     finally:
-        for descriptor in descriptors:
-            os.close(descriptor)
+        os.close(jail)
+        os.close(line)
 
 
-def become(confinement: namespaces.Confinement, jail: int, proc: int, files: list[int]) -> NoReturn:
-    """Turn this process, just forked, into a program's.
-
-    `files` are payload, stdin, stdout, stderr and report; of a session only its line.
-    """
-    if confinement.session:
-        (line,) = files
-        os.dup2(line, runner.LINE_FD)
-        keep = {runner.LINE_FD}
-    else:
-        payload, stdin, stdout, stderr, report = files
-        for number, descriptor in enumerate((stdin, stdout, stderr)):
-            os.dup2(descriptor, number)
-        os.dup2(report, runner.REPORT_FD)
-        keep = {runner.REPORT_FD, payload}
-    linux.close_all_except(keep | {jail, proc})
-    namespaces.enter(jail, proc, confinement)
+def become(confinement: namespaces.Confinement, jail: int, proc: int, line: int, stage: runner.Stage) -> NoReturn:
+    """Turn this process, just forked, into one that waits for its program, or for a session's cells, on `line`."""
+    os.dup2(line, runner.LINE_FD)
+    linux.close_all_except({runner.LINE_FD, jail, proc})
+    oom_score = namespaces.oom_score(proc)
     os.close(proc)
+    namespaces.enter(jail, confinement)
     if confinement.session:
-        runner.serve_session(runner.LINE_FD)
-    runner.run_once(payload, runner.REPORT_FD)
+        runner.serve_session(stage, oom_score)
+    runner.run_once(stage, oom_score)

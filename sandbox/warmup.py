@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-# Of the standard library, what short programs import, and what our runner needs once a program is in its jail.
+# What our runner needs once a program is in its jail, and what programs that need no library import most. Not more: a
+# fork copies what it will not use, 25 microseconds for each shared library.
 STANDARD = (
-    "base64", "bisect", "calendar", "cmath", "collections", "contextlib", "copy", "csv", "dataclasses", "datetime",
-    "decimal", "enum", "fractions", "functools", "heapq", "inspect", "io", "itertools", "json", "math", "numbers",
-    "operator", "os", "random", "re", "statistics", "string", "subprocess", "sys", "textwrap", "threading", "time",
-    "traceback", "types", "typing", "unicodedata", "warnings",
+    "base64", "collections", "contextlib", "copy", "dataclasses", "enum", "functools", "io", "itertools", "json",
+    "math", "operator", "os", "random", "re", "string", "sys", "textwrap", "threading", "time", "traceback", "types",
+    "typing", "warnings",
 )  # fmt: skip
 
 

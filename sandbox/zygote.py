@@ -64,9 +64,10 @@ def _warden(channel: socket.socket, settings: dict[str, Any], host: Host) -> NoR
     linux.prctl(linux.PR_SET_PDEATHSIG, signal.SIGKILL)
     if host.isolated:
         linux.unshare(linux.CLONE_NEWNS)  # here and not before: the launcher must still see the host's folders
-        tree.assemble()
+        tree.assemble(settings["paths"])
     if host.pod:
         pod.adopt_orphans()
+        pod.readable()
     for name in STANDARD:
         importlib.import_module(name)
     gc.collect()

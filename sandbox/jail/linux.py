@@ -45,6 +45,8 @@ WAITER_STACK_BYTES = 16384
 
 _libc = ctypes.CDLL(None, use_errno=True)
 _libc.syscall.restype = ctypes.c_long
+_libc.prctl.argtypes = (ctypes.c_int, *4 * (ctypes.c_ulong,))
+_libc_with_gil = ctypes.PyDLL(None, use_errno=True)  # its calls do not let other threads run
 _libc.clone.argtypes = (ctypes.c_void_p, ctypes.c_void_p, ctypes.c_int, ctypes.c_void_p)
 _PAUSE = ctypes.cast(_libc.pause, ctypes.c_void_p)
 
@@ -73,6 +75,16 @@ def clone_waiter(namespaces: int, stack: mmap.mmap) -> int:
     top = ctypes.addressof(ctypes.c_char.from_buffer(stack)) + len(stack)
     flags = namespaces | CLONE_VM | CLONE_FILES | signal.SIGCHLD
     return _check(_libc.clone(_PAUSE, top, flags, None), f"clone {namespaces:#x}")
+
+
+def fork() -> int:
+    """The same as `os.fork`; in a process with one thread, whose locks need no mending, 0.7 ms cheaper.
+
+    What modules have registered to be called after a fork (`random` takes a new seed) is not called then.
+    """
+    if threading.active_count() > 1:
+        return os.fork()
+    return _check(_libc_with_gil.fork(), "fork")
 
 
 def wait_for_end_of(child: int) -> None:
@@ -115,8 +127,7 @@ def pivot_root_here() -> None:
 
 
 def prctl(option: int, argument: int) -> None:
-    zero = ctypes.c_ulong(0)
-    _check(_libc.prctl(option, ctypes.c_ulong(argument), zero, zero, zero), f"prctl {option}")
+    _check(_libc.prctl(option, argument, 0, 0, 0), f"prctl {option}")
 
 
 def drop_capabilities() -> None:
@@ -129,15 +140,18 @@ def set_hostname(name: str) -> None:
     _check(_libc.sethostname(name.encode(), ctypes.c_size_t(len(name))), "sethostname")
 
 
-def load_seccomp(program: bytes) -> None:
-    """Install a classic BPF program of 8-byte instructions as this thread's filter, inherited by its children."""
+class Filter(ctypes.Structure):
+    """A classic BPF program of 8-byte instructions, as the kernel takes it (struct sock_fprog)."""
 
-    class Program(ctypes.Structure):
-        _fields_ = (("length", ctypes.c_ushort), ("filter", ctypes.c_char_p))
+    _fields_ = (("length", ctypes.c_ushort), ("instructions", ctypes.c_char_p))
 
-    filter_ = Program(len(program) // 8, program)
-    zero = ctypes.c_ulong(0)
-    _check(_libc.prctl(PR_SET_SECCOMP, ctypes.c_ulong(2), ctypes.byref(filter_), zero, zero), "prctl PR_SET_SECCOMP")
+    def __init__(self, program: bytes) -> None:
+        super().__init__(len(program) // 8, program)
+
+
+def load_seccomp(program: Filter) -> None:
+    """Make `program` this thread's filter of system calls, inherited by its children."""
+    _check(_libc.prctl(PR_SET_SECCOMP, 2, ctypes.addressof(program), 0, 0), "prctl PR_SET_SECCOMP")
 
 
 def open_beneath(directory: int, path: str, flags: int, mode: int = 0) -> int:

@@ -90,7 +90,7 @@ def fork(child: Callable[[], NoReturn], *, report_to_nobody: bool = False) -> in
 
     `report_to_nobody`: its stderr is a program's, which is to see nothing of ours.
     """
-    pid = os.fork()
+    pid = linux.fork()
     if pid:
         return pid
     try:
@@ -175,10 +175,9 @@ def inside_user_namespace(proc: int, more: int) -> None:
     _map_own_ids(proc, "self")
 
 
-def enter(jail: int, proc: int, confinement: Confinement) -> None:
+def enter(jail: int, confinement: Confinement) -> None:
     """Give the calling process, just forked, the jail's view and none of our rights. There is no way back."""
     os.setsid()
-    _write_oom_score(proc, 500)
     if confinement.isolated:
         linux.setns(jail, _INSIDE | (linux.CLONE_NEWUSER if confinement.userns else 0))
         os.chdir(tree.WORK)
@@ -203,22 +202,24 @@ def enter(jail: int, proc: int, confinement: Confinement) -> None:
 
 
 # Assembled when the zygote starts, not for every run.
-FILTERS = {session: seccomp.assemble(session=session) for session in (False, True)} if seccomp.available() else {}
+FILTERS = (
+    {session: linux.Filter(seccomp.assemble(session=session)) for session in (False, True)}
+    if seccomp.available()
+    else {}
+)
 
 
-def _write_oom_score(proc: int, score: int) -> None:
-    """Let the kernel, when memory runs out, take the program before anything of ours."""
-    with contextlib.suppress(PermissionError):  # lowering is root's; an ordinary user's slots stand at 0
-        descriptor = os.open("self/oom_score_adj", os.O_WRONLY, dir_fd=proc)
-        try:
-            os.write(descriptor, str(score).encode())
-        finally:
-            os.close(descriptor)
+def oom_score(proc: int) -> int:
+    """A descriptor that takes, as text, how readily this process is chosen when memory runs out: -1000 to 1000."""
+    return os.open("self/oom_score_adj", os.O_WRONLY | os.O_CLOEXEC, dir_fd=proc)
 
 
 def shield_from_oom(proc: int) -> None:
     """As root, keep this process and what it forks from being chosen when memory runs out."""
-    _write_oom_score(proc, -1000)
+    descriptor = oom_score(proc)
+    with contextlib.suppress(PermissionError):  # root of a container may not
+        os.write(descriptor, b"-1000")
+    os.close(descriptor)
 
 
 def set_limits(confinement: Confinement) -> None:

@@ -9,7 +9,6 @@ import contextlib
 import fcntl
 import os
 import signal
-import tempfile
 
 from sandbox.jail import pod
 
@@ -19,6 +18,8 @@ class Folder:
 
     def __init__(self, file_bytes: int) -> None:
         self.uid, self.gid, self.userns, self.file_bytes = os.geteuid(), os.getegid(), False, file_bytes
+        import tempfile  # not above: no other tier needs it, and each fork would copy it
+
         self.path = tempfile.mkdtemp(prefix="soroban-")
         self.box = self.work = self.pidfd = os.open(self.path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         # Held until the last copy of this descriptor is closed: the engine's, when it has fetched the run's files.

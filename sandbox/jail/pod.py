@@ -9,11 +9,11 @@ from __future__ import annotations
 import contextlib
 import errno
 import fcntl
+import functools
 import os
-import secrets
 import signal
 import stat
-import tempfile
+import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -47,7 +47,7 @@ def _first_of_our_users() -> int:
     here could use up what another may fork there. Where the container has users of its own, it counts them apart.
     """
     own = Path("/proc/self/uid_map").read_text().split() != ["0", "0", str((1 << 32) - 1)]
-    return 0 if own else 100_000 * secrets.randbelow(20_000)
+    return 0 if own else 100_000 * (int.from_bytes(os.urandom(8)) % 20_000)
 
 
 _FIRST_USER = _first_of_our_users()
@@ -89,7 +89,7 @@ class Quarters:
     def __init__(self, uid: int, file_bytes: int) -> None:
         self.uid = self.gid = uid = uid + _FIRST_USER
         self.userns, self.file_bytes, self.pid = False, file_bytes, 0
-        self.path = os.path.join(tempfile.gettempdir(), f"soroban-{uid}")
+        self.path = f"{os.environ.get('TMPDIR', '/tmp')}/soroban-{uid}"
         self._end_what_is_left()  # by a slot that died
         os.mkdir(self.path, 0o711)
         for name in _FOLDERS:
@@ -119,7 +119,7 @@ class Quarters:
         self.kill()
         os.close(self.work)
         if any(os.listdir(f"{self.path}/{name}") for name in _FOLDERS):
-            ended = f"{self.path}-{secrets.token_hex(8)}"
+            ended = f"{self.path}-{os.urandom(8).hex()}"
             os.rename(self.path, ended)
             os.chmod(ended, 0o700)
             remove_when_let_go(ended, f"{ended}/work")
@@ -212,8 +212,12 @@ def _status_field(pid: str, field: str) -> str:
 _SHARED_MEMORY = (
     landlock.READ_FILE | landlock.WRITE_FILE | landlock.TRUNCATE | landlock.MAKE_REGULAR | landlock.REMOVE_FILE
 )
-# What every program may read; found once, before the first fork.
-_READABLE = [path for path in tree.runtime_paths() if not os.path.islink(path)]
+
+
+@functools.cache
+def readable() -> list[str]:
+    """What every program may read; to be found before the first fork."""
+    return [path for path in tree.runtime_paths() if not os.path.islink(path)]
 
 
 def enter(uid: int, gid: int) -> None:
@@ -226,13 +230,14 @@ def enter(uid: int, gid: int) -> None:
     os.setresgid(gid, gid, gid)
     os.setresuid(uid, uid, uid)
     os.environ.update(HOME=f"{home}/work", TMPDIR=f"{home}/tmp", MPLCONFIGDIR=f"{home}/tmp")
-    tempfile.tempdir = None  # decided anew from TMPDIR
+    if tempfile := sys.modules.get("tempfile"):
+        tempfile.tempdir = None  # type: ignore[attr-defined]  # decided anew from TMPDIR
     linux.drop_capabilities()
     linux.prctl(linux.PR_SET_NO_NEW_PRIVS, 1)
     linux.prctl(linux.PR_SET_PDEATHSIG, signal.SIGKILL)  # the change of user has cleared it
     if version := landlock.version():
         everything = landlock.known(version)
-        rules = [(path, landlock.READ) for path in _READABLE]
+        rules = [(path, landlock.READ) for path in readable()]
         rules += [(f"/dev/{name}", landlock.READ_FILE | landlock.WRITE_FILE) for name in tree.DEVICES]
         rules.append(("/dev/shm", _SHARED_MEMORY))
         rules += [(f"{home}/{name}", everything & ~landlock.EXECUTE) for name in _FOLDERS]

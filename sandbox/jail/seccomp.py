@@ -13,7 +13,7 @@ clone3, so that glibc uses clone, whose flags a filter can read: Docker's defaul
 from __future__ import annotations
 
 import errno
-import platform
+import os
 import struct
 
 from sandbox.jail import linux
@@ -60,9 +60,10 @@ ANY_NAMESPACE = 0x7E020000  # CLONE_NEW{NS,CGROUP,UTS,IPC,USER,PID,NET}; NEWTIME
 SESSION_FORK_FLAGS = linux.CLONE_NEWUSER | linux.CLONE_NEWPID | linux.CLONE_NEWNS | linux.CLONE_NEWIPC
 
 _ARCHITECTURES = {"x86_64": (0, 0xC000003E), "aarch64": (1, 0xC00000B7)}  # column, AUDIT_ARCH_*
-_LOAD, _JUMP_EQUAL, _JUMP_ABOVE, _JUMP_ANY_BIT, _RETURN = 0x20, 0x15, 0x25, 0x45, 0x06
+_LOAD, _JUMP_EQUAL, _JUMP_FROM, _JUMP_ANY_BIT, _RETURN = 0x20, 0x15, 0x35, 0x45, 0x06
 _NUMBER, _ARCHITECTURE, _ARGUMENT_0 = 0, 4, 16  # offsets in struct seccomp_data; both machines are little-endian
 _ALLOW = 0x7FFF0000
+_Instruction = tuple[int, int, int, int]  # opcode, how many to skip if true, if false, constant
 
 
 def _refuse(number: int) -> int:
@@ -70,38 +71,43 @@ def _refuse(number: int) -> int:
 
 
 def available() -> bool:
-    return platform.machine() in _ARCHITECTURES
+    return os.uname().machine in _ARCHITECTURES
 
 
 def assemble(*, session: bool, machine: str | None = None) -> bytes:
-    """The filter as 8-byte instructions, for `linux.load_seccomp`; with `session`, for one that can be forked.
+    """The filter as 8-byte instructions, for `linux.Filter`; with `session`, for one that can be forked.
 
-    It is a chain of "if number == n: return errno", in which a false test falls through to the next.
+    A binary search: on loading a filter the kernel tries it on every number, which takes 0.2 ms with a chain of tests.
     """
-    column, architecture = _ARCHITECTURES[machine or platform.machine()]
-    program: list[tuple[int, int, int, int]] = []  # opcode, jump if true, jump if false, constant
-
-    def answer(opcode: int, constant: int, verdict: int) -> None:
-        program.extend([(opcode, 0, 1, constant), (_RETURN, 0, 0, verdict)])
-
-    program.append((_LOAD, 0, 0, _ARCHITECTURE))
-    program.extend([(_JUMP_EQUAL, 1, 0, architecture), (_RETURN, 0, 0, _refuse(errno.ENOSYS))])
-    program.append((_LOAD, 0, 0, _NUMBER))
-    answer(_JUMP_ABOVE, NEWEST_KNOWN, _refuse(errno.ENOSYS))  # x32's numbers are above it, too
-    answer(_JUMP_EQUAL, CLONE3, _refuse(errno.ENOSYS))
-    for name, numbers in DENIED.items():
-        number = numbers[column]
-        if number is not None and not (session and name == "unshare"):
-            answer(_JUMP_EQUAL, number, _refuse(errno.EPERM))
-    clone = CLONE[column]
-    program.extend([(_JUMP_EQUAL, 0, 4, clone), (_LOAD, 0, 0, _ARGUMENT_0)])
-    answer(_JUMP_ANY_BIT, ANY_NAMESPACE, _refuse(errno.EPERM))
-    program.append((_RETURN, 0, 0, _ALLOW))
+    column, architecture = _ARCHITECTURES[machine or os.uname().machine]
+    refused: list[_Instruction] = [(_RETURN, 0, 0, _refuse(errno.EPERM))]
+    unknown: list[_Instruction] = [(_RETURN, 0, 0, _refuse(errno.ENOSYS))]
+    allowed: list[_Instruction] = [(_RETURN, 0, 0, _ALLOW)]
+    flags: _Instruction = (_LOAD, 0, 0, _ARGUMENT_0)
+    verdicts = {number: refused for numbers in DENIED.values() if (number := numbers[column]) is not None}
+    verdicts[CLONE3] = unknown
+    verdicts[CLONE[column]] = [flags, (_JUMP_ANY_BIT, 0, 1, ANY_NAMESPACE), *refused, *allowed]
     if session:
         unshare = UNSHARE[column]
         assert unshare is not None
-        program.extend([(_JUMP_EQUAL, 0, 4, unshare), (_LOAD, 0, 0, _ARGUMENT_0)])
-        answer(_JUMP_EQUAL, SESSION_FORK_FLAGS, _ALLOW)
-        program.append((_RETURN, 0, 0, _refuse(errno.EPERM)))
-    program.append((_RETURN, 0, 0, _ALLOW))
+        verdicts[unshare] = [flags, (_JUMP_EQUAL, 0, 1, SESSION_FORK_FLAGS), *allowed, *refused]
+    ranges: list[tuple[int, list[_Instruction]]] = []  # from which number on a verdict holds
+    for number in range(NEWEST_KNOWN + 1):
+        verdict = verdicts.get(number, allowed)
+        if not ranges or ranges[-1][1] != verdict:
+            ranges.append((number, verdict))
+    ranges.append((NEWEST_KNOWN + 1, unknown))  # x32's numbers, too
+    program = [
+        (_LOAD, 0, 0, _ARCHITECTURE), (_JUMP_EQUAL, 1, 0, architecture), *unknown,
+        (_LOAD, 0, 0, _NUMBER), *_search(ranges),
+    ]  # fmt: skip
     return b"".join(struct.pack("HBBI", *instruction) for instruction in program)
+
+
+def _search(ranges: list[tuple[int, list[_Instruction]]]) -> list[_Instruction]:
+    """Find the range that the number loaded is in, and do what it says."""
+    if len(ranges) == 1:
+        return ranges[0][1]
+    middle = len(ranges) // 2
+    below, above = _search(ranges[:middle]), _search(ranges[middle:])
+    return [(_JUMP_FROM, len(below), 0, ranges[middle][0]), *below, *above]

@@ -10,7 +10,6 @@ from __future__ import annotations
 import os
 import site
 import sys
-import sysconfig
 from pathlib import Path
 
 from sandbox.jail import linux
@@ -31,6 +30,8 @@ def runtime_paths() -> list[str]:
 
     A virtual environment is taken whole; of a base installation only its libraries and the interpreter.
     """
+    import sysconfig  # only here: its tables are large, and each fork would copy them
+
     wanted: set[str] = {path for path in SYSTEM if os.path.lexists(path)}
     wanted |= {sysconfig.get_path(name) for name in ("stdlib", "platstdlib")}
     wanted |= {path for path in (*site.getsitepackages(), sysconfig.get_config_var("LIBDIR")) if path}
@@ -69,10 +70,9 @@ def _follow_the_move() -> None:
     sys.path_importer_cache.clear()
 
 
-def assemble() -> None:
-    """Make the tree the root of this process's mount namespace, which must be its own already."""
+def assemble(paths: list[str]) -> None:
+    """Make the tree, which shows `paths`, the root of this process's mount namespace, which must be its own already."""
     linux.mount("none", "/", None, linux.MS_REC | linux.MS_PRIVATE)
-    paths = runtime_paths()
     # Held open, since the stage may hide what they name.
     sources = {path: os.open(path, os.O_PATH) for path in paths if not os.path.islink(path)}
     devices = {name: os.open(f"/dev/{name}", os.O_PATH) for name in DEVICES}

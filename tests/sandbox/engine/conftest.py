@@ -118,16 +118,17 @@ class Box:
         self.user = user
         self._process = subprocess.Popen(
             command_as(user, options), stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, cwd="/",
-            env={"PATH": os.environ["PATH"], "HOME": "/"},
+            env={"PATH": os.environ["PATH"], "HOME": "/", "SANDBOX_TOKEN": "secret", "OPENAI_API_KEY": "secret"},
         )  # fmt: skip
         assert self._answer() == "ready"
         self.run("1")
         self.run("import sympy")
         self.pid = self._process.pid
-        # The driver, launcher, warden, mother; two slots, each with a bare and a warm zygote and a spare jail.
+        # The driver, launcher, warden, mother; two slots, each with a bare and a warm zygote and a spare of
+        # each kind: an init and a process that waits for a program.
         deadline = time.monotonic() + 30.0
-        while (count := len(descendants(self.pid))) != 12:
-            assert time.monotonic() < deadline, f"the engine has {count} processes at rest, not 12"
+        while (count := len(descendants(self.pid))) != 18:
+            assert time.monotonic() < deadline, f"the engine has {count} processes at rest, not 18"
             time.sleep(0.05)
         self.resting = self.leftovers()
         readings = 0
@@ -176,7 +177,7 @@ class Box:
         }
 
     def settle(self) -> dict[str, int]:
-        """What is left over once the engine has had a moment: the next spare jail is made after the answer."""
+        """What is left over once the engine has had a moment: the next spare is made after the answer."""
         for _ in range(100):
             with contextlib.suppress(OSError):  # a process ended under the look at it
                 if (now := self.leftovers()) == self.resting:

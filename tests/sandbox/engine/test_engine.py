@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import asyncio
 import os
+import re
 import signal
 import time
 from collections import Counter
@@ -118,9 +119,9 @@ def test_sessions_are_capped_and_one_cell_runs_at_a_time() -> None:
     asyncio.run(run())
 
 
-@pytest.mark.parametrize("depth", range(7))
+@pytest.mark.parametrize("depth", range(10))
 def test_every_process_may_be_killed_and_the_engine_recovers(depth: int) -> None:
-    """From the launcher to the spare jail: the run that one carried fails as ours, later ones succeed."""
+    """From the launcher to the spares: the run that one carried fails as ours, later ones succeed."""
 
     async def recovers(attempt: Callable[[], Awaitable[Any]]) -> Any:
         for _ in range(100):
@@ -133,14 +134,19 @@ def test_every_process_may_be_killed_and_the_engine_recovers(depth: int) -> None
     async def run() -> None:
         async with started(preload=("numpy",)) as engine:
             launcher = engine._crew._process.pid  # type: ignore[union-attr]
-            async with asyncio.timeout(10.0):  # until the spare jail is there
-                while len(family := [launcher, *tree(launcher)]) != 7:
+            async with asyncio.timeout(10.0):  # until the spares are there
+                while len(family := [launcher, *tree(launcher)]) != 10:
                     await asyncio.sleep(0.02)
             job = asyncio.create_task(engine.run(ExecRequest(code="import time, numpy; time.sleep(0.6)\n1")))
             await asyncio.sleep(0.2)
+            names = re.findall(r"^NSpid:\s+(.*)$", Path(f"/proc/{family[depth]}/status").read_text(), re.MULTILINE)[
+                0
+            ].split()
             os.kill(family[depth], signal.SIGKILL)
             with suppress(SandboxUnavailable):
-                assert (await job).value == "1"
+                done = await job
+                # The program's own process, in a jail below the slot's: who killed that, nobody can tell.
+                assert done.value == "1" or (done.signal == signal.SIGKILL and len(names) == 4 and names[-1] == "2")
             result = await recovers(lambda: engine.run(ExecRequest(code="import numpy\n2")))
             assert result.value == "2"
             family += tree(engine._crew._process.pid)  # type: ignore[union-attr]
@@ -281,5 +287,18 @@ def test_a_session_whose_slot_died_is_lost_and_says_so() -> None:
                     await asyncio.sleep(0.02)
             with pytest.raises(SessionLost, match="the process that held it died"):
                 await engine.run_in_session(session, ExecRequest(code="x"))
+
+    asyncio.run(run())
+
+
+def test_when_memory_runs_out_the_kernel_takes_a_program_first() -> None:
+    async def run() -> None:
+        async with started() as engine:
+            session = await engine.open_session()
+            await engine.run_in_session(session, ExecRequest(code="1"))
+            launcher = engine._crew._process.pid  # type: ignore[union-attr]
+            scores = [int(Path(f"/proc/{pid}/oom_score_adj").read_text()) for pid in (launcher, *tree(launcher))]
+            assert scores.count(500) == 1
+            assert set(scores) == {500, -1000 if os.geteuid() == 0 else 0}
 
     asyncio.run(run())

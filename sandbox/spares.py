@@ -1,0 +1,71 @@
+"""Processes that are in their jails already and wait for a program: one of each kind, made while nobody waits for it.
+
+What a program needs before its first line, a jail, a fork and the steps into the jail, takes longer than most programs.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+from dataclasses import asdict
+
+from sandbox import types
+from sandbox.jailer import Jailer
+from sandbox.life import Host, Life, Limits
+from sandbox.nursery import Nursery
+
+_USUAL = asdict(types.Limits())
+
+
+class Spares:
+    """Begins the lives of a slot, and has for runs at most one ready of each kind, warm and bare."""
+
+    def __init__(self, host: Host, jailer: Jailer, nursery: Nursery, lives: dict[str, Life]) -> None:
+        self._host, self._jailer, self._nursery, self._lives = host, jailer, nursery, lives
+        self._ready: dict[bool, str] = {}
+        self._limits: dict[bool, Limits] = {}  # what the spare was made for
+        self._names = (f"run-{count}" for count in itertools.count())
+
+    def begin(self, name: str, limits: Limits, *, session: bool, warm: bool) -> Life:
+        """A life in its jail whose process is being forked and will do what comes on its line.
+
+        Raises:
+            OSError: the machine has no room for it, or its zygote is dead.
+        """
+        life = self._jailer.settle(name, limits, session=session, warm=warm)
+        try:
+            self._nursery.order(life)
+        except OSError:
+            if life.line is not None:
+                life.line.close()
+            life.jail.end()
+            raise
+        self._lives[name] = life
+        return life
+
+    def take(self, limits: Limits, *, warm: bool) -> Life:
+        """A life for one run with these limits: the one that is ready, if it fits, else a new one.
+
+        Raises:
+            OSError: as `begin`.
+        """
+        life = self._lives.get(self._ready.pop(warm, ""))
+        if life is not None and _alike(self._limits[warm], limits):
+            return life
+        if life is not None:
+            life.killed = True
+            life.jail.kill()
+        return self.begin(next(self._names), limits, session=False, warm=warm)
+
+    def prepare(self, limits: Limits = _USUAL, *, warm: bool) -> None:
+        """Begin a life for the next run, which is expected to have these limits; one that is ready stays."""
+        if self._host.pod or self._ready.get(warm) in self._lives:  # in a pod a user has one folder
+            return
+        with contextlib.suppress(OSError):  # the run that needs one will say why it cannot be had
+            self._ready[warm] = self.begin(next(self._names), limits, session=False, warm=warm).name
+            self._limits[warm] = limits
+
+
+def _alike(ours: Limits, theirs: Limits) -> bool:
+    """Whether what a process gives up on entering its jail is the same under both."""
+    return all(ours[name] == theirs[name] for name in ("cpu_seconds", "file_bytes", "processes", "memory_bytes"))
