@@ -140,8 +140,6 @@ def furnish(branch: Branch, parent: namespaces.Jail | Branch, number: int, proc:
 def _furnish_from_inside(
     answer: socket.socket, branch: Branch, parent: namespaces.Jail | Branch, number: int, proc: int
 ) -> NoReturn:
-    import shutil  # only here: each fork would copy it
-
     try:
         # Opened first: from within the parent's user namespace this process may not look at the branch.
         user, mounts = (os.open(f"{number}/ns/{name}", os.O_RDONLY, dir_fd=proc) for name in ("user", "mnt"))
@@ -154,12 +152,20 @@ def _furnish_from_inside(
         os.setresuid(branch.uid, branch.uid, branch.uid)
         tree.mount_box(branch.file_bytes, branch.uid, branch.gid)
         os.fchdir(parent.box)
-        shutil.copytree(".", tree.BOX, symlinks=True, ignore=_neither_file_nor_folder, dirs_exist_ok=True)
+        if any(os.listdir(folder) for folder in os.listdir(".")):
+            _copy_files()
         flags = os.O_PATH | os.O_DIRECTORY
         wire.send(answer, {}, [os.open(tree.BOX, flags), os.open(tree.WORK, flags)])
-    except (OSError, shutil.Error) as error:
+    except OSError as error:  # shutil's own error is one
         wire.send(answer, {"failed": str(error)[:1000]})
     os._exit(0)
+
+
+def _copy_files() -> None:
+    """Copy what is in the working directory, a box, into the one at its place."""
+    import shutil  # only here: every fork of every program would copy it
+
+    shutil.copytree(".", tree.BOX, symlinks=True, ignore=_neither_file_nor_folder, dirs_exist_ok=True)
 
 
 def _map_ids(proc: int, number: int, branch: Branch) -> None:

@@ -13,10 +13,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from urllib.parse import urlsplit
 
-import httpx
-
 from sandbox.errors import InputError, SandboxUnavailable
-from sandbox.remote import Remote
+from sandbox.remote import Refused, Remote
 
 _PROBE_EVERY_SECONDS = 1.0
 # Twice in a row without an answer within so long, which only a machine at its end takes: the server is lost.
@@ -32,7 +30,6 @@ class Replica:
 
     url: str
     remote: Remote
-    health: httpx.AsyncClient
     up: bool = False
     slots: int = 1
     outstanding: int = 0
@@ -112,11 +109,7 @@ class Fleet:
         return SandboxUnavailable(f"none of the servers answers: {described or 'the name has no address'}")
 
     async def _add(self, url: str) -> Replica:
-        parts = urlsplit(url)
-        transport = httpx.AsyncHTTPTransport(uds=parts.path) if parts.scheme == "unix" else None
-        base = "http://sandbox" if transport else url
-        health = httpx.AsyncClient(base_url=base, transport=transport, timeout=_PROBE_SECONDS, trust_env=False)
-        replica = Replica(url, Remote(url, token=self._token, patience_seconds=0), health)
+        replica = Replica(url, Remote(url, token=self._token, patience_seconds=0))
         await replica.remote.start()
         self._replicas[url] = replica
         return replica
@@ -130,7 +123,6 @@ class Fleet:
             replica.gone.set_result(None)
         del self._replicas[replica.url]
         await replica.remote.close()
-        await replica.health.aclose()
 
     async def _resolve(self) -> None:
         """Add the addresses that a name has won; drop those it has lost once they do not answer either."""
@@ -171,20 +163,19 @@ class Fleet:
 
     async def _probe(self, replica: Replica) -> None:
         try:
-            answer = await replica.health.get("/readyz")
-            slots = int(answer.json()["slots"]) if answer.status_code == 200 else 0
-        except (httpx.HTTPError, ValueError, KeyError) as error:
+            slots = await replica.remote.slots(_PROBE_SECONDS)
+        except SandboxUnavailable as error:
             replica.misses += 1
-            replica.error = f"{type(error).__name__} {error}".strip()
-            if replica.misses >= _LOST_AFTER or isinstance(error, httpx.ConnectError):
+            replica.error = str(error)
+            if replica.misses >= _LOST_AFTER or isinstance(error, Refused):
                 replica.up = False
                 if not replica.gone.done():
                     replica.gone.set_result(None)
             return
         replica.misses = 0
-        replica.up = answer.status_code == 200  # 503: draining; what it runs it will finish
-        replica.error = f"/readyz answered {answer.status_code}"
-        if replica.up:
+        replica.up = slots is not None  # else it is draining; what it runs it will finish
+        replica.error = "it takes no new programs" if slots is None else ""
+        if slots is not None:
             replica.slots = max(slots, 1)
             if replica.gone.done():
                 replica.gone = asyncio.get_running_loop().create_future()

@@ -113,8 +113,6 @@ class Jailer:
             if self._host.groups is not None:
                 self._sessions_opened += 1
                 life.group = self._session_group(self._host.groups)
-                life.group.enter(init)
-                life.group.enter(program)
             wire.send(line, {"go": True})
         except (SandboxError, OSError):
             line.close()

@@ -15,13 +15,14 @@ import random
 import secrets
 import time
 from collections import deque
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from contextlib import AbstractAsyncContextManager
 from dataclasses import asdict, replace
 from functools import lru_cache
 from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
-import httpx
+import aiohttp
 
 from sandbox.errors import BY_NAME, InputError, Overloaded, SandboxError, SandboxUnavailable
 from sandbox.types import MIB, ExecRequest, ExecResult, Limits, result_from_json
@@ -35,6 +36,7 @@ _AWAY = (502, 503, 504)
 
 _FIRST_PAUSE_SECONDS = 0.05
 _LONGEST_PAUSE_SECONDS = 5.0
+_CONNECT_SECONDS = 5.0
 # Beyond what the request itself may take: the kill, the way there and back.
 _MARGIN_SECONDS = 30.0
 
@@ -43,6 +45,14 @@ _MARGIN_SECONDS = 30.0
 _BULK_LOW = 64
 _BATCH_PROGRAMS = 64
 _BATCH_BYTES = 4 * MIB
+
+
+class Refused(SandboxUnavailable):
+    """The connection itself was refused: no server is there."""
+
+
+# What a connection can fail with, and what an answer that is no JSON raises.
+_FAILURES = (aiohttp.ClientError, TimeoutError, ValueError)
 
 
 class Remote:
@@ -68,23 +78,22 @@ class Remote:
                 raise InputError("the token is empty or has characters that a header cannot carry; use printable ASCII")
             self._headers["authorization"] = f"Bearer {token}"
         self._loopback = self._socket_path is not None or _is_loopback(parts.hostname or "")
-        self._http: httpx.AsyncClient | None = None
+        self._http: aiohttp.ClientSession | None = None
         self._bulk: deque[_Item] = deque()
         self._bulk_out = 0
         self._batches: set[asyncio.Task[None]] = set()
 
     async def start(self) -> None:
         # The caller bounds what is asked at once; a limit here would only hide a queue from the server.
-        limits = httpx.Limits(max_connections=None, max_keepalive_connections=256, keepalive_expiry=30.0)
-        transport = None
-        if self._socket_path is not None:
-            transport = httpx.AsyncHTTPTransport(uds=self._socket_path, limits=limits)
-        self._http = httpx.AsyncClient(
-            base_url=self._url if self._socket_path is None else "http://localhost",
+        connector: aiohttp.BaseConnector = (
+            aiohttp.TCPConnector(limit=0, keepalive_timeout=30.0)
+            if self._socket_path is None
+            else aiohttp.UnixConnector(self._socket_path, limit=0, keepalive_timeout=30.0)
+        )
+        self._http = aiohttp.ClientSession(
             headers=self._headers,
-            limits=limits,
-            transport=transport,
-            verify=self._url.startswith("https"),  # loading the certificates takes 40 ms
+            connector=connector,
+            cookie_jar=aiohttp.DummyCookieJar(),
             trust_env=not self._loopback,  # a proxy of the environment cannot reach this machine's loopback
         )
 
@@ -93,7 +102,7 @@ class Remote:
             batch.cancel()
         await asyncio.gather(*self._batches, return_exceptions=True)
         if self._http is not None:
-            await self._http.aclose()
+            await self._http.close()
 
     async def run(self, request: ExecRequest) -> ExecResult:
         return result_from_json(await self._ask("POST", "/v1/execute", _encode(request), _seconds(request)))
@@ -175,16 +184,12 @@ class Remote:
 
     async def _read_batch(self, batch: list[_Item]) -> None:
         """Give each request its outcome as its line arrives. Blank lines are the server's sign of life."""
-        assert self._http is not None
         body = b'{"requests":[' + b",".join(item[0] for item in batch) + b"]}"
         try:
-            async with self._http.stream(
-                "POST", "/v1/execute/batch", content=body, timeout=httpx.Timeout(_MARGIN_SECONDS, connect=5.0)
-            ) as response:
-                if response.status_code != 200:
-                    await response.aread()
-                    raise _error(self._url, response)
-                async for line in response.aiter_lines():
+            async with self._request("POST", "/v1/execute/batch", body, _MARGIN_SECONDS) as response:
+                if response.status != 200:
+                    raise _error(self._url, response, await response.read())
+                async for line in _lines(response.content):
                     if not line.strip():
                         continue
                     answer = json.loads(line)
@@ -195,23 +200,48 @@ class Remote:
                         future.set_exception(_error_from(answer["error"], answer["error"].get("status", 500), None))
                     else:
                         future.set_result(result_from_json(answer["result"]))
-        except (httpx.TransportError, httpx.StreamError, ValueError) as error:
+        except _FAILURES as error:
             raise _unreachable(self._url, error) from error
 
     async def _ask(self, method: str, path: str, body: bytes | None, seconds: float) -> Any:
         return await self._patiently(lambda: self._ask_once(method, path, body, seconds))
 
     async def _ask_once(self, method: str, path: str, body: bytes | None, seconds: float) -> Any:
-        assert self._http is not None, "start() comes first"
         try:
-            response = await self._http.request(method, path, content=body, timeout=httpx.Timeout(seconds, connect=5.0))
-            if response.status_code == 204:
+            async with self._request(method, path, body, seconds) as response:
+                content = await response.read()
+            if response.status == 204:
                 return None
-            if response.status_code in (200, 201):
-                return json.loads(response.content)
-        except (httpx.TransportError, ValueError) as error:
+            if response.status in (200, 201):
+                return json.loads(content)
+        except _FAILURES as error:
             raise _unreachable(self._url, error) from error
-        raise _error(self._url, response)
+        raise _error(self._url, response, content)
+
+    def _request(
+        self, method: str, path: str, body: bytes | None, seconds: float
+    ) -> AbstractAsyncContextManager[aiohttp.ClientResponse]:
+        """A response whose next bytes are waited for at most `seconds`. May raise any of `_FAILURES`."""
+        assert self._http is not None, "start() comes first"
+        base = self._url if self._socket_path is None else "http://localhost"
+        timeout = aiohttp.ClientTimeout(total=None, sock_connect=_CONNECT_SECONDS, sock_read=seconds)
+        return self._http.request(method, base + path, data=body, timeout=timeout, allow_redirects=False)
+
+    async def slots(self, seconds: float) -> int | None:
+        """How many programs the server runs at a time; None while it takes no new ones.
+
+        Raises:
+            Refused: nothing listens there.
+            SandboxUnavailable: no answer within `seconds`, or one that no server of ours gives.
+        """
+        try:
+            async with self._request("GET", "/readyz", None, seconds) as response:
+                content = await response.read()
+            return int(json.loads(content)["slots"]) if response.status == 200 else None
+        except aiohttp.ClientConnectorError as error:
+            raise Refused(f"{type(error).__name__} {error}") from error
+        except (*_FAILURES, KeyError, TypeError) as error:
+            raise SandboxUnavailable(f"{type(error).__name__} {error}") from error
 
     async def _patiently(self, once: Callable[[], Awaitable[T]]) -> T:
         """`once()`, repeated while it fails in a way that asking again may mend."""
@@ -221,7 +251,7 @@ class Remote:
             try:
                 return await once()
             except SandboxError as error:
-                if not error.retryable or self._http is None or self._http.is_closed:
+                if not error.retryable or self._http is None or self._http.closed:
                     raise
                 wait = pause * random.uniform(0.5, 1.5)  # so that clients refused together do not come back together
                 if isinstance(error, Overloaded):
@@ -230,6 +260,17 @@ class Remote:
                     raise
             await asyncio.sleep(wait)
             pause = min(2 * pause, _LONGEST_PAUSE_SECONDS)
+
+
+async def _lines(content: aiohttp.StreamReader) -> AsyncIterator[bytes]:
+    """Its lines, of any length (its own `readline` gives up at 128 KiB), without their ends."""
+    rest = bytearray()
+    async for chunk in content.iter_any():
+        *lines, last = chunk.split(b"\n")
+        for line in lines:
+            yield bytes(rest) + line
+            rest.clear()
+        rest += last
 
 
 def _encode(request: ExecRequest) -> bytes:
@@ -263,14 +304,15 @@ def _new_key() -> str:
     return secrets.token_hex(16)
 
 
-def _error(url: str, response: httpx.Response) -> SandboxError:
+def _error(url: str, response: aiohttp.ClientResponse, content: bytes) -> SandboxError:
     """The exception that an answer other than a success stands for."""
     try:
-        described = json.loads(response.content)["error"]
-        return _error_from(described, response.status_code, response.headers.get("retry-after"))
+        described = json.loads(content)["error"]
+        return _error_from(described, response.status, response.headers.get("retry-after"))
     except (ValueError, KeyError, TypeError):
-        message = f"{url} answered {response.status_code}: {response.text[:200]!r}; is a sandbox server there?"
-        return (SandboxUnavailable if response.status_code in _AWAY else SandboxError)(message)
+        text = content[:200].decode(errors="replace")
+        message = f"{url} answered {response.status}: {text!r}; is a sandbox server there?"
+        return (SandboxUnavailable if response.status in _AWAY else SandboxError)(message)
 
 
 def _error_from(described: Mapping[str, Any], status: int, retry_after: str | None) -> SandboxError:

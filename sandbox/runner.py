@@ -290,9 +290,11 @@ def serve_session(stage: Stage, oom_score: int) -> NoReturn:
 def branch_off(new_line: int) -> None:
     """Fork this session. Returns in it, and in the branch, once that is furnished and has its own line for ours.
 
+    By libc's fork: `random` would take another seed in the branch, and a copy it is to be.
+
     Three forks: the first steps into new namespaces, where the second is init, and the third runs the cells.
     """
-    if child := os.fork():
+    if child := linux.fork():
         os.close(new_line)
         os.waitpid(child, 0)
         return
@@ -303,10 +305,10 @@ def branch_off(new_line: int) -> None:
     except OSError as error:
         wire.send(line, {"failed": str(error)})
         os._exit(1)
-    if os.fork():
+    if linux.fork():
         os._exit(0)
     wire.send(line, {"branch": "init"})
-    if program := os.fork():
+    if program := linux.fork():
         _be_init(line, program)
     wire.send(line, {"branch": "program"})
     if wire.receive(line) is None:

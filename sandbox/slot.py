@@ -162,7 +162,15 @@ class Slot:
         life.line.setblocking(False)
         self._lives[life.name] = life
         self._poll.watch(life.line.fileno(), partial(self._on_line, life))
+        self._opened(life, life.jail.pid, life.pid)
+
+    def _opened(self, life: Life, *pids: int) -> None:
+        """Tell that a session is open; then, before its first cell, put its processes into its group (up to 10 ms)."""
         wire.send(self._engine, {"opened": life.name})
+        if life.group is not None:
+            for pid in pids:
+                with contextlib.suppress(ProcessLookupError):  # if one is gone, we shall hear
+                    life.group.enter(pid)
 
     def _cancel(self, message: wire.Message, _: list[int]) -> None:
         for life in self._lives.values():
@@ -200,11 +208,7 @@ class Slot:
         life.pid = pid
         life.jail.hold(pid)
         if life.session:
-            if life.group is not None:
-                # It waits for its first cell: nothing is charged to the slot meanwhile. If it is gone, we shall hear.
-                with contextlib.suppress(ProcessLookupError):
-                    life.group.enter(pid)
-            wire.send(self._engine, {"opened": life.name})
+            self._opened(life, pid)
 
     def _lose(self, zygote: Zygote) -> None:
         """A zygote has died: nobody will tell us how its programs end."""
