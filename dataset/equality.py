@@ -23,6 +23,10 @@ from dataset.grading.values import Decided
 from dataset.types import Verdict
 
 MAX_LENGTH = 1_000_000  # characters of an answer that are looked at at all
+_DIGITS = re.compile(
+    r"(?P<hex>0x)?\(?(?P<digits>[0-9A-Za-z]{1,200})\)?(?:_\{?(?P<base>\d{1,2})\}?)?",
+    re.ASCII,
+)
 _LONG_NUMBER = re.compile(r"([+-]?)0*(\d*)(?:\.(\d*?)0*)?")
 
 
@@ -43,9 +47,11 @@ def _decide(reference: str, predicted: str | None, question: str | None) -> Deci
         return Decided(True, "same text")
     if max(len(reference), len(predicted)) > MAX_CHARACTERS:
         return _long(reference, predicted)
-    one, other = clean(reference), _value_of_target(phrases.without_lead(clean(predicted)), reference, question)
-    if _squeezed(one) == _squeezed(other):
+    ours, theirs = phrases.leads_off(clean(reference)), phrases.leads_off(clean(predicted))
+    # Before a lead is lost: the "about" of "about 5" says nothing, the word "about" may be the answer.
+    if not set(map(_bare, ours)).isdisjoint(map(_bare, theirs)):
         return Decided(True, "same text")
+    one, other = ours[-1], _value_of_target(theirs[-1], reference, question)
     for rule in TEXT_RULES:
         decided = rule(one, other, question)
         if decided is not None:
@@ -89,9 +95,9 @@ def _value_of_target(predicted: str, reference: str, question: str | None) -> st
     return value.strip()
 
 
-def _squeezed(text: str) -> str:
-    """`text` without white space that parts nothing."""
-    return re.sub(r"(?<![A-Za-z0-9])\s+|\s+(?![A-Za-z0-9])", "", text)
+def _bare(text: str) -> str:
+    r"""`text` without \text{…} around its words, and without white space that parts nothing."""
+    return re.sub(r"(?<![A-Za-z0-9])\s+|\s+(?![A-Za-z0-9])", "", phrases.plain(text))
 
 
 def _long(reference: str, predicted: str) -> Decided:
@@ -164,5 +170,25 @@ def _circled(reference: str, predicted: str, question: str | None) -> Decided | 
     return None if ours is None else Decided(ours == theirs, "choice")
 
 
+def _remainder(reference: str, predicted: str, question: str | None) -> Decided | None:
+    ours = phrases.remainder(reference)
+    return None if ours is None else Decided(ours == phrases.remainder(predicted), "remainder")
+
+
+def _letters_as_digits(reference: str, predicted: str, question: str | None) -> Decided | None:
+    """2A_{16}, (2a)_16, 0x2A, 2A: letters as digits; digits alone are for the parser."""
+    ours, theirs = _DIGITS.fullmatch(reference), _DIGITS.fullmatch(predicted)
+    if ours is None or theirs is None or not re.search(r"\d[A-Za-z]|[A-Z]", ours["digits"]):  # x_{12} is a variable
+        return None
+    bases = {16 if match["hex"] else int(match["base"] or 0) for match in (ours, theirs)} - {0}
+    if not bases or not all(10 < base <= 36 for base in bases):
+        return None
+    try:
+        same = int(ours["digits"], max(bases)) == int(theirs["digits"], max(bases))
+    except ValueError:  # a digit too large for the base
+        return None
+    return Decided(same and len(bases) == 1, "base")
+
+
 TextRule = Callable[[str, str, str | None], Decided | None]
-TEXT_RULES: tuple[TextRule, ...] = (_clock, _date, _choice, _circled, _words)
+TEXT_RULES: tuple[TextRule, ...] = (_clock, _date, _choice, _circled, _remainder, _letters_as_digits, _words)

@@ -113,14 +113,14 @@ def _take() -> _Process:
         process.kill()
 
 
-def agree(one: Node, other: Node, seconds: float = SECONDS) -> bool | None:
-    """`numeric.agree` with a limit: None also where time or memory ran out."""
+def agree(one: Node, other: Node, seconds: float | None = None) -> bool | None:
+    """`numeric.agree` with a limit, `SECONDS` unless told: None also where time or memory ran out."""
     question = pickle.dumps((one, other))
     process = _take()
     answer: bytes | None = None
     try:
         process.wait_until_ready()
-        answer = process.ask(question, seconds)
+        answer = process.ask(question, SECONDS if seconds is None else seconds)
     finally:
         if answer is None:
             process.kill()

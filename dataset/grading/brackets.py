@@ -9,7 +9,7 @@ from dataset.grading.tree import App, Many, Mat, Node, Rel, Seq, Sym, text_of
 
 _CLOSERS = frozenset({")", "]", "}", "rbrack", "rbrace", "rangle"})
 _PLAIN = {"lbrack": "[", "lbrace": "{", "langle": "(", "rbrack": "]", "rbrace": "}", "rangle": ")"}
-_MATRICES = frozenset({"pmatrix", "bmatrix", "matrix", "Bmatrix", "smallmatrix", "array"})
+_MATRICES = frozenset({"cases", "pmatrix", "bmatrix", "matrix", "Bmatrix", "smallmatrix", "array"})
 _POINTS = frozenset({"point", "point2d", "point3d"})
 
 
@@ -52,6 +52,8 @@ class BracketReader(NumberReader):
             items = tuple(_entry(item) for item in items)
         if len(items) == 1 and not visible and (opener, closer) in (("(", ")"), ("{", "}")):
             return items[0]
+        if isinstance(items[0], Mat) and (opener, closer) == ("[", "]"):  # the brackets of an array
+            return items[0]
         return Seq(opener, items, closer)
 
     def environment(self) -> Node:
@@ -74,6 +76,8 @@ class BracketReader(NumberReader):
                 self.take()
         self.take()
         self.group()
+        if name == "cases" and all(len(row) == 1 for row in rows):  # a system's solution, not a function by cases
+            return Many(tuple(entry for (entry,) in rows))
         return matrix(rows)
 
     def constructor(self, name: str) -> Node:

@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 
 from dataset.grading import asked, exact, sets
 from dataset.grading.quantities import Asking, base, percent, quantity, ratio
-from dataset.grading.shapes import alone, members, settled, unnamed, values_by_name
+from dataset.grading.shapes import alone, half_open, members, settled, unnamed, values_by_name
 from dataset.grading.tree import App, Many, Mat, Node, Qty, Rel, Seq, Sym, Words
 from dataset.grading.values import Decided, all_of, same_value
 
@@ -88,7 +88,7 @@ def _list(reference: Node, predicted: Node, asking: Asking) -> Decided | None:
     if not several and not (isinstance(reference, Seq) and len(reference.items) == 1):
         return None
     ours, theirs = members(reference), members(predicted)
-    if len(ours) != len(theirs):
+    if len(ours) != len(theirs) or half_open(predicted):
         return Decided(False, "list")
     if (named := values_by_name(reference)) is not None:  # x = 1, y = 2 is neither x = 2, y = 1 nor (2, 1)
         other = values_by_name(predicted) or dict(zip(named, theirs, strict=True))

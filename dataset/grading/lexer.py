@@ -14,7 +14,7 @@ from typing import Literal
 from dataset.grading import asked
 from dataset.grading.names import CONSTANTS, CONSTRUCTORS, FUNCTIONS, SMALL_WORDS
 from dataset.grading.surface import ROW_BREAK, braced
-from dataset.grading.units import MULTIPLIERS, UNITS, singular
+from dataset.grading.units import MULTIPLIERS, POWERS, UNITS, singular
 
 Kind = Literal["number", "letter", "name", "word", "command", "sign", "row", "end"]
 MAX_TOKENS = 600
@@ -176,6 +176,8 @@ class _Lexer:
         )
         if lower in ("and", "or") and self.found:
             self.add("sign", lower)
+        elif last is not None and last.text.lower() in POWERS and lower in UNITS:  # "sq m"
+            self.add("word", run)
         elif lower in FUNCTIONS or run in CONSTANTS or lower in ("infinity", "infty") or lower in CONSTRUCTORS:
             self.add("name", lower)
         elif len(run) == 1:

@@ -14,9 +14,9 @@ _WRAPPER = re.compile(
 )
 _LEAD = re.compile(
     r"^(?:\\text\{\s*)?(?:(?:so|thus|hence|therefore),? )?(?:the )?(?:final |correct )?"
-    r"(?:answer|option|choice|result)s?(?: is| are)?\s*[:=]?\s*\}?\s*"
-    r"|^(?:一共|总共|共)有?(?=\d)|^(?:正确)?(?:答案|选项)(?:是|为)?\s*[:：]?\s*|^答\s*[:：]\s*|^选择?\s*(?=[A-H])"
-    r"|^(?:about|approximately|approx\.?|roughly|nearly|大约|约|近似|≈|\\approx|\\sim)\s*",
+    r"(?:answer|option|choice|result)s?(?![a-z])(?: is| are)?\s*[:=]?\s*\}?\s*"
+    r"|^人民币(?=\s*[\d¥])|^(?:一共|总共|共)有?(?=\d)|^(?:正确)?(?:答案|选项)(?:是|为)?\s*[:：]?\s*|^答\s*[:：]\s*|^选择?\s*(?=[A-H])"
+    r"|^(?:(?:about|approximately|approx\.?|roughly|nearly|\\approx|\\sim)(?![a-z])|大约|约|近似|≈)\s*",
     re.IGNORECASE,
 )
 _MONTHS = str.split("january february march april may june july august september october november december")
@@ -27,8 +27,8 @@ _SAME = (
     ("undefined", "does not exist", "dne", "doesnt exist", "不存在", "无意义"),
     ("infinitely many", "infinite", "infinity", "infinitely many solutions", "无数", "无穷多", "无数个"),
     ("yes", "true", "correct", "right", "是", "对", "正确", "是的", "能", "可以", "够"),
-    *((f"星期{day}", f"周{day}", f"礼拜{day}") for day in "一二三四五六"),
-    ("星期日", "星期天", "周日", "周天", "礼拜天"),
+    *((name, f"星期{day}", f"周{day}", f"礼拜{day}") for name, day in zip(_DAYS, "一二三四五六日", strict=True)),
+    ("sunday", "星期天", "周天", "礼拜天"),
     ("no", "false", "incorrect", "wrong", "否", "错", "不是", "错误", "不对", "不能", "不可以", "不够"),
     ("all real numbers", "all reals", "reals", "real numbers", "all real x",
      "全体实数", "任意实数", "一切实数", "实数集"),
@@ -47,6 +47,7 @@ _PARTS = dict(zip(str.split("half third quarter fifth sixth seventh eighth ninth
 _PARTS |= {"halve": 2, "fourth": 4}
 _DIGITS = {character: value for value, character in enumerate("零一二三四五六七八九")} | {"两": 2, "〇": 0}
 _ZH = "零〇一二三四五六七八九十百千万亿两"  # the digits and places of a number
+_LONGEST_WORDS = 12  # of a number in English
 _LONGEST = 200  # characters of a number written out: 亿 a thousand times is none that Python prints
 _PLACES = {"十": 10, "百": 100, "千": 1000}
 _TIME = re.compile(
@@ -59,10 +60,13 @@ _TIMES = {"noon": 12 * 3600, "midday": 12 * 3600, "正午": 12 * 3600, "midnight
 _MONTH = "|".join(f"{month[:3]}(?:{month[3:]})?" for month in _MONTHS)
 _DATE = re.compile(
     rf"(?:(?P<month>{_MONTH})\.?\s*(?P<day>\d{{1,2}})(?:st|nd|rd|th)?"
-    rf"|(?P<day2>\d{{1,2}})(?:st|nd|rd|th)?\s*(?:of\s+)?(?P<month2>{_MONTH})\.?)"
+    rf"|(?:the\s+)?(?P<day2>\d{{1,2}})(?:st|nd|rd|th)?\s*(?:of\s+)?(?P<month2>{_MONTH})\.?)"
     r"(?:\s*,?\s*(?P<year>\d{4}))?|(?:(?P<year_zh>\d{4})年)?(?P<month_zh>\d{1,2})月(?P<day_zh>\d{1,2})[日号]"
-    r"|(?P<year_iso>\d{4})-(?P<month_iso>\d{2})-(?P<day_iso>\d{2})",
+    r"|(?P<year_iso>\d{4})(?P<parted>[-/.])(?P<month_iso>\d{1,2})(?P=parted)(?P<day_iso>\d{1,2})",
     re.IGNORECASE,
+)
+_REMAINDER = re.compile(
+    r"(\d+)\s*(?:(?:\\[lc]?dots\s*)+|\.{3,}|,?\s*余数?[是为]?|[Rr]|,?\s*remainder(?: of)?|rem\.?)\s*(\d+)"
 )
 _CHOICE = re.compile(r"\(?\s*([A-J])\s*\)?(?:\s*[).:：、.]\s*\S.*|\s*[).:]?)?", re.DOTALL)
 
@@ -70,7 +74,7 @@ _CHOICE = re.compile(r"\(?\s*([A-J])\s*\)?(?:\s*[).:：、.]\s*\S.*|\s*[).:]?)?"
 def plain(text: str) -> str:
     r"""`text` without \text{…} and the like around its words, and without white space at its ends."""
     before = None
-    while before != text:
+    while before != text and "\\" in text:
         before = text
         text = _WRAPPER.sub(r"\1", text)
     return text.replace(ROW_BREAK, " ").strip()
@@ -78,11 +82,15 @@ def plain(text: str) -> str:
 
 def without_lead(text: str) -> str:
     """`text` without "the answer is", 答案：, "about" and the like before the answer itself."""
-    before = None
-    while before != text:
-        before = text
-        text = _LEAD.sub("", text, count=1)
-    return text or before
+    return leads_off(text)[-1]
+
+
+def leads_off(text: str) -> list[str]:
+    """`text`, then what is left of it as one lead after the other is taken off; "about" alone is no lead."""
+    found = [text]
+    while (rest := _LEAD.sub("", found[-1], count=1)) not in ("", found[-1]):
+        found.append(rest)
+    return found
 
 
 def words(text: str) -> str | None:
@@ -124,9 +132,16 @@ def circled(text: str) -> frozenset[str] | None:
     return frozenset(said) if re.fullmatch("[①-⑳]+", said) else None
 
 
+def remainder(text: str) -> tuple[str, str] | None:
+    """A quotient and what is left: "3 R 2", "3 remainder 2", 3余2, 3……2."""
+    match = _REMAINDER.fullmatch(plain(text))
+    return (match[1], match[2]) if match else None
+
+
 def clock(text: str) -> tuple[int, bool, bool] | None:
     """A time of day as (seconds since midnight, whether the half of the day is said, whether it looks like a time)."""
     said_so = plain(text).replace("\\", " ").replace("~", " ").strip()
+    said_so = re.sub(f"[{_ZH}]+(?=[点时分])", _in_digits, said_so)  # 三点
     if said_so.lower() in _TIMES:
         return _TIMES[said_so.lower()], True, True
     match = _TIME.fullmatch(said_so)
@@ -173,9 +188,9 @@ def number(text: str) -> Fraction | None:
 def _number_zh(said: str) -> Fraction | None:
     if said in ("一半", "半"):
         return Fraction(1, 2)
-    if match := re.fullmatch(f"([{_ZH}]+)分之([{_ZH}]+)", said):
-        bottom, top = _chinese(match[1]), _chinese(match[2])
-        return Fraction(top, bottom) if bottom else None
+    if match := re.fullmatch(f"(?:([{_ZH}]+)又)?([{_ZH}]+)分之([{_ZH}]+)", said):
+        whole, bottom, top = (_chinese(part or "零") for part in match.groups())
+        return whole + Fraction(top, bottom) if bottom else None
     if match := re.fullmatch(f"([{_ZH}]+)点([零〇一二三四五六七八九]+)", said):
         decimals = "".join(str(_DIGITS[character]) for character in match[2])
         return _chinese(match[1]) + Fraction(int(decimals), 10 ** len(decimals))
@@ -183,6 +198,12 @@ def _number_zh(said: str) -> Fraction | None:
 
 
 def _number_en(said: str) -> Fraction | None:
+    if said in ("half", "half a", "half an"):
+        return Fraction(1, 2)
+    whole, _, fraction = said.partition(" and ")
+    if fraction.startswith("a ") or fraction == "one half":  # three and a quarter
+        first, second = _number_en(whole), _number_en(fraction)
+        return None if first is None or second is None or first.denominator > 1 else first + second
     parts = [part for part in re.split(r"[\s-]+", said) if part != "and"]
     bottom = _PARTS.get(parts[-1].removesuffix("s")) if len(parts) > 1 else None
     if bottom is not None:
@@ -202,19 +223,29 @@ def _number_en(said: str) -> Fraction | None:
 
 
 def with_digits(text: str) -> str:
-    """`text` with the number that it begins with in digits: "twenty dollars" is "20 dollars", 九个 is 9个."""
+    """`text`, which begins with a number written out, with its numbers in digits: "twenty dollars", 三元五角."""
     said = plain(text)
     if (value := number(said)) is not None:
         return f"({value})"
-    if match := re.match(r"[零一二三四五六七八九十百千万亿两]+(?=[\u4e00-\u9fff])", said):
-        value = number(match[0])
-        return said if value is None else f"{value}{said[match.end() :]}"
+    if re.match(f"[{_ZH}]+[\u4e00-\u9fff]", said):
+        return re.sub(f"[{_ZH}]+(?=[\u4e00-\u9fff])", _in_digits, said)
     words_said = said.split(" ")
-    for count in range(len(words_said) - 1, 0, -1):
-        value = number(" ".join(words_said[:count]))
-        if value is not None:
-            return f"{value} {' '.join(words_said[count:])}"
-    return text
+    found: list[str] = []
+    while words_said:
+        for count in range(min(len(words_said), _LONGEST_WORDS), 0, -1):
+            value = number(" ".join(words_said[:count]))
+            if value is not None:
+                break
+        if value is None and not found:
+            return text
+        found.append(words_said[0] if value is None else str(value))
+        del words_said[:count]
+    return " ".join(found)
+
+
+def _in_digits(match: re.Match[str]) -> str:
+    value = number(match[0])
+    return match[0] if value is None else str(value)
 
 
 def _chinese(said: str) -> int:

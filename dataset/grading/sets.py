@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from mpmath import fp
 
 from dataset.grading import exact, numeric
-from dataset.grading.tree import App, Many, Node, Rel, Seq, Sym, Words, variables
+from dataset.grading.tree import App, Many, Node, Rel, Seq, Sym, variables
 
 INFINITE = Sym("oo")
 MINUS_INFINITE = App("neg", (INFINITE,))
@@ -100,7 +100,7 @@ def _pieces(node: Node) -> list[Piece] | None:
         if node.op == "union":
             return left + right
         return _intersect(left, right if node.op == "intersection" else _complement(right))
-    if node == Sym("RR") or (isinstance(node, Words) and node.text.lower() in ("all real numbers", "all reals", "R")):
+    if node in (Sym("RR"), Sym("R")):
         return [_piece(MINUS_INFINITE, False, INFINITE, False)]
     return None
 

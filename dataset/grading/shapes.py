@@ -105,6 +105,11 @@ def alone(node: Node) -> Node:
     return node
 
 
+def half_open(node: Node) -> bool:
+    """Whether it is [a, b) or (a, b], which only an interval can be."""
+    return isinstance(node, Seq) and _PAIRS[node.open] != node.close
+
+
 def values_by_name(node: Node) -> dict[str, Node] | None:
     """What each letter is in "x = 1, y = 2"; None where that is not all there is, or where one has two values."""
     items = node.items if isinstance(node, (Many, Seq)) else ()

@@ -44,17 +44,24 @@ _LOOKS = re.compile(
 )
 _PAINT = re.compile(r"\\(?:color\s*\{[^{}]*\}|textcolor\s*\{[^{}]*\}|[hv]space\*?\s*\{[^{}]*\}|h?phantom\s*\{[^{}]*\})")
 _SPACING = re.compile(r"\\(?:quad|qquad|enspace|thinspace|medspace|thickspace|[,;:> ])(?![a-zA-Z])|\\(?=\s)|~|\\[,;:>]")
-_SEPARATED = re.compile(r"(?<![\d.])\d{1,3}(?:(?:\{,\}|,?\s*\\!\s*|\\[,;: ]|~|'| )\d{3})+(?![\d])")
-_SEPARATOR = re.compile(r"\{,\}|,?\s*\\!\s*|\\[,;: ]|[~' ]")
+_SEPARATED = re.compile(r"(?<![\d.])\d{1,3}(?:(?:\{,\}|,?\s*\\!\s*|\\[,;: ]|~|'|_| )\d{3})+(?![\d])")
+_SEPARATOR = re.compile(r"\{,\}|,?\s*\\!\s*|\\[,;: ]|[~'_ ]")
 _PER_HUNDRED = re.compile(r"百分之\s*(\d+(?:\.\d+)?)")
 # m and s alone are variables, m/s after a number is not.
-_SPEED = re.compile(r"(?<=\d)\s*(km|m|cm)\s*/\s*(s|h|hr|min)(?![A-Za-z^])")
+_SPEED = re.compile(r"(?<=\d)\s*(km|m|cm)\s*/\s*(s|h|hr|min)(\^\{?2\}?)?(?![A-Za-z^])")
+_MINUS = re.compile(r"^(?:minus|negative)\s+(?=[\d.])", re.IGNORECASE)
+_MINUS_ZH = re.compile(r"(?<!\w)负(?=[\d.])")
+_NOUN_IN_BRACKETS = re.compile(r"(?<=\d)\s*\(([\u4e00-\u9fff]{1,4})\)")  # 8(个)
+# 鸡23只, 兔有12只: what is counted stands before the numbers.
+_COUNT = r"\s*([\u4e00-\u9fff]{1,3}?)(?:有|是|:)?\s*(\d+(?:\.\d+)?)\s*([\u4e00-\u9fff]{0,2})\s*"
+_COUNTS = re.compile(rf"{_COUNT}(?:[,;]{_COUNT})+")
 _RATE = re.compile(r"每([^\d\s]{1,3}?)\s*(\d.*)")
 _PREFIX = re.compile(r"(?<![\w.])(?:np|numpy|sp|sympy|math)\.(?=[A-Za-z])|(?<=Decimal\()['\"]|(?<=\d)['\"](?=\))")
 _SCALAR = re.compile(r"(?:float|int)(?:16|32|64)\(([-+\d.e]+)\)")
 _BUILDER = re.compile(
     r"\\?\{\s*([a-z])\s*(?:\\in\s*(?:\\mathbb\{R\}|R)\s*)?(?:\||\\mid\b|\\vert\b|:)\s*(\1?.*[<>=\\].*?)\s*\\?\}"
 )
+_SYSTEM = re.compile(r"\\\{\s*\\begin\{(array|aligned)\}(?:\{[lcr|]*\})?(.*)\\end\{\1\}", re.DOTALL)
 _IN_BRACKETS = re.compile(r"\((\d[\dA-Z]*)\)(?=_)")
 _BOX = re.compile(r"\\f?boxed\s*(?=\{)")
 _TRAIL = ' \t\r\n.,;:*`"_'
@@ -84,7 +91,10 @@ def clean(text: str) -> str:
     text = _dollars(_off(text))
     text = _SEPARATED.sub(lambda match: _SEPARATOR.sub("", match[0]), text)
     text = text.replace(r"\!", "")
-    text = _SPEED.sub(r" \\text{\1/\2}", _IN_BRACKETS.sub(r"\1", _PER_HUNDRED.sub(r"\1%", text)))
+    text = _MINUS.sub("-", text.replace("sq. ", "sq "))
+    if not text.isascii():
+        text = _NOUN_IN_BRACKETS.sub(r"\1", _MINUS_ZH.sub("-", text))
+    text = _SPEED.sub(r" \\text{\1/\2}\3", _IN_BRACKETS.sub(r"\1", _PER_HUNDRED.sub(r"\1%", text)))
     if "." in text or "Decimal" in text:
         text = _SCALAR.sub(r"\1", _PREFIX.sub("", text))
     if "\\" in text:
@@ -92,6 +102,10 @@ def clean(text: str) -> str:
     text = _off(text.replace("~", " "))
     if match := _BUILDER.fullmatch(text):  # {x | x > 2}
         return match[2]
+    if "\\begin" in text and (match := _SYSTEM.fullmatch(text)):
+        return rf"\begin{{cases}}{match[2]}\end{{cases}}"
+    if not text.isascii() and _COUNTS.fullmatch(text):
+        return re.sub(_COUNT, r"\2\3\1", text)
     match = _RATE.fullmatch(text)  # 每小时80千米
     return f"{match[2]}/{match[1]}" if match else text
 
@@ -120,7 +134,7 @@ def _dollars(text: str) -> str:
     bare = re.sub(r"(?:US|AU|CA|HK|NT|S)?\s*\\\$", "\0", text)
     if bare.count("$") % 2 == 0:
         bare = bare.replace("$", "")
-    bare = re.sub(r"\$(?=\s*-?[\d.])", "\0", bare).replace("$", "")
+    bare = re.sub(r"(?:US|AU|CA|HK|NT|S)?\$(?=\s*-?[\d.])", "\0", bare).replace("$", "")
     return bare.replace("\0", r"\$")
 
 

@@ -58,7 +58,7 @@ _CANONICAL = {name: names.split()[0] for group in _TABLE.values() for names in g
 # Units that mean another thing beside others, by the dimension of these.
 _BESIDE = {("分", "time"): Fraction(60), ("分", "yuan"): Fraction(1, 100), ("lb", "pounds sterling"): Fraction(1)}
 _PLURAL_KEPT = frozenset({"feet", "s", "ms", "gas", "bus", "class", "rs"})
-_POWERS = {"square": "2", "squared": "2", "sq": "2", "cubic": "3", "cubed": "3"}
+POWERS = {"square": "2", "squared": "2", "sq": "2", "cubic": "3", "cubed": "3"}
 MULTIPLIERS: dict[str, int] = {
     "hundred": 10**2, "thousand": 10**3, "million": 10**6, "billion": 10**9, "trillion": 10**12, "dozen": 12,
     "百": 10**2, "千": 10**3, "万": 10**4, "百万": 10**6, "千万": 10**7, "亿": 10**8,
@@ -87,11 +87,11 @@ def phrase(text: str) -> str:
     words: list[str] = []
     power = ""
     for word in re.findall(r"/|[^\s/^]+(?:\^\d+)?", text):
-        if word in _POWERS:
+        if word in POWERS:
             if word.endswith("ed") and words:
-                words[-1] += "^" + _POWERS[word]
+                words[-1] += "^" + POWERS[word]
             else:
-                power = "^" + _POWERS[word]
+                power = "^" + POWERS[word]
             continue
         name, _, exponent = word.partition("^")
         name = singular(name)
@@ -106,10 +106,12 @@ def scale(unit: str) -> tuple[str, Fraction] | None:
     """The dimension of a unit as `phrase` writes it, and how many base units it is; None for a counted noun."""
     if unit in UNITS or "/" not in unit:
         return UNITS.get(unit)
-    above, below = (UNITS.get(part) for part in unit.split("/", 1))
-    if above is None or below is None:
+    over, _, under = unit.partition("/")
+    name, _, power = under.partition("^")
+    above, below = UNITS.get(over), UNITS.get("min" if name == "分" else name)
+    if above is None or below is None or power not in ("", "2", "3"):
         return None
-    return f"{above[0]} per {below[0]}", above[1] / below[1]
+    return f"{above[0]} per {below[0]}{power}", above[1] / below[1] ** int(power or 1)
 
 
 def scale_beside(unit: str, dimension: str | None) -> tuple[str, Fraction] | None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import inspect
+import re
 import time
 from fractions import Fraction
 
@@ -10,6 +12,7 @@ from hypothesis import strategies as st
 
 from dataset.answers import extract
 from dataset.equality import equivalent
+from dataset.grading import asked, lexer, names, phrases, surface, units
 from dataset.grading.parser import read
 from dataset.types import Problem
 
@@ -37,9 +40,9 @@ def tex(value: Fraction) -> str:
     st.sampled_from(["5", "x+1", "(1,2)", "[0,1)", "1,2", "B"]),
 )
 def test_any_text_is_answered_soon_and_never_raises(text: str, reference: str) -> None:
-    start = time.monotonic()
+    start = time.process_time()  # not counted: the second at most that a process apart is waited for
     forward, backward = equivalent(reference, text), equivalent(text, reference)
-    assert time.monotonic() - start < 4
+    assert time.process_time() - start < 2
     assert {forward.correct, backward.correct} <= {True, False, None}
     assert equivalent(text, text).correct is bool(text.strip())
 
@@ -138,6 +141,23 @@ def test_an_anagram_is_another_word(word: str) -> None:
     turned = word[1:] + word[0]
     assert equivalent(f"\\text{{{word}}}", word).correct is True
     assert equivalent(f"\\text{{{word}}}", turned).correct in ((True,) if turned == word else (False, None))
+
+
+WORDS_OF_RULES = sorted(
+    {
+        word
+        for module in (asked, lexer, names, phrases, surface, units)
+        for word in re.findall("[A-Za-z]{2,}|[\u4e00-\u9fff]+", inspect.getsource(module))
+    }
+)
+
+
+@COMMON
+@given(st.lists(st.sampled_from(WORDS_OF_RULES), min_size=1, max_size=3).map(" ".join))
+def test_words_that_mean_something_to_a_rule_are_words_all_the_same(text: str) -> None:
+    for form in (f"\\text{{{text}}}", f"\\textbf{{{text}}}", f" {text}. ", f"The answer is {text}."):
+        assert equivalent(text, form).correct is True, form
+        assert equivalent(form, text).correct is True, form
 
 
 polynomials = st.lists(st.tuples(st.integers(-9, 9).filter(bool), st.integers(0, 5)), min_size=1, max_size=5)
