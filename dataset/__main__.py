@@ -51,7 +51,11 @@ def _parser() -> argparse.ArgumentParser:
     verify.add_argument(
         "--patience", type=float, default=60.0, metavar="SECONDS", help="wait out sandbox trouble so long, then stop"
     )
-    verify.add_argument("--wall-seconds", type=float, default=10.0, help="time limit of one program")
+    verify.add_argument("--cpu-seconds", type=float, default=10.0, help="how long one program may compute")
+    verify.add_argument(
+        "--wall-seconds", type=float, default=60.0,
+        help="when it must have ended, waiting included: enough that a busy machine drops nothing",
+    )  # fmt: skip
     verify.add_argument("--limit", type=int, help="verify the first N rows only")
     verify.add_argument("--quiet", action="store_true")
 
@@ -121,7 +125,9 @@ def _verify(arguments: argparse.Namespace) -> int:
 
     if arguments.workers < 1 or (arguments.limit is not None and arguments.limit < 1):
         raise InputError(f"--workers {arguments.workers} --limit {arguments.limit}: expected at least 1")
-    limits = Limits(wall_seconds=arguments.wall_seconds, cpu_seconds=arguments.wall_seconds)
+    limits = Limits(
+        wall_seconds=arguments.wall_seconds, cpu_seconds=min(arguments.cpu_seconds, arguments.wall_seconds)
+    )  # fmt: skip
     limits.check()
     settings = Settings(
         policy=arguments.outputs,

@@ -103,7 +103,7 @@ def test_a_seed_names_a_data_set_and_no_question_is_in_both_splits(tmp_path: Pat
 def test_verification_drops_exactly_the_spoiled_solutions(tmp_path: Path) -> None:
     build_demo(tmp_path / "problems", problems=130, test_problems=5, seed=0, spoiled=0.2)
     command = [sys.executable, "-m", "dataset", "verify", tmp_path / "problems" / "candidates.jsonl"]
-    subprocess.run([*command, "--out", tmp_path / "verified", "--wall-seconds", "1"], cwd=ROOT, check=True)
+    subprocess.run([*command, "--out", tmp_path / "verified", "--cpu-seconds", "1"], cwd=ROOT, check=True)
     spoiled = {row["id"]: row["kind"] for row in lines(tmp_path / "problems" / "spoiled.jsonl")}
     assert set(spoiled.values()) == set(REASON_OF_KIND)
     dropped = {row["id"]: row["reason"] for row in lines(tmp_path / "verified" / "dropped.jsonl")}

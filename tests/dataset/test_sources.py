@@ -50,7 +50,7 @@ def test_every_source_loads_its_fixture_into_candidates_that_verify(
     for solution in solutions:
         render(solution.turns)
         assert solution.problem.question
-        outcome = check(solution, sandbox, policy="require", limits=Limits(wall_seconds=5))
+        outcome = check(solution, sandbox, policy="require", limits=Limits(wall_seconds=200, cpu_seconds=60))
         assert outcome.reason is None, (solution, outcome)
 
 
