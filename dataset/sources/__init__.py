@@ -125,23 +125,23 @@ def source_of(path: Path) -> str:
     """The name of the source that the first readable row of `path` is of.
 
     Raises:
-        InputError: it is of no known form.
+        InputError: it is of no known form, or has no row that can be read.
         FileNotFoundError: there is no such file.
     """
-    seen = None
-    for _, line in read_raw_lines(path):
+    unreadable = None
+    for number, line in read_raw_lines(path):
         try:
             seen = parse_line(line)
-        except InputError:
-            continue  # it is reported with its line number when its turn comes
+        except InputError as error:  # where other lines can be read it is reported when its turn comes
+            unreadable = unreadable or f"{path}:{number}: {error}"
+            continue
         if found := recognise(seen):
             return found.name
-        break
-    fields = "nothing that can be read" if seen is None else f"the fields {', '.join(sorted(seen))}"
-    raise InputError(
-        f"{path}: its first row has {fields}, which is no known form. Say what it is with --source NAME, "
-        "or make candidates of it first: python -m dataset build SOURCE --file …"
-    )
+        raise InputError(
+            f"{path}: its first row has the fields {', '.join(sorted(seen))}, which is no known form. Say what it is "
+            "with --source NAME, or make candidates of it first: python -m dataset build SOURCE --file …"
+        )
+    raise InputError(f"{unreadable}; no other line can be read either" if unreadable else f"{path}: it has no rows")
 
 
 def licence_of(name: str) -> str:

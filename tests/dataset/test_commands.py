@@ -58,6 +58,12 @@ def test_an_unknown_source_is_one_line_and_exit_code_2(tmp_path: Path) -> None:
     refused(dataset("verify", odd, "--out", tmp_path / "out"), "odd.jsonl", "poem", "--source")
 
 
+def test_a_file_without_a_row_that_can_be_read_is_one_line_and_exit_code_2(tmp_path: Path) -> None:
+    refused(dataset("verify", write(tmp_path / "no.jsonl", b""), "--out", tmp_path / "out"), "no.jsonl", "no rows")
+    chinese = write(tmp_path / "gbk.jsonl", json.dumps({"id": "题"}, ensure_ascii=False).encode("gbk"))
+    refused(dataset("verify", chinese, "--out", tmp_path / "out"), "gbk.jsonl:1", "UTF-8")
+
+
 def test_bad_values_are_one_line_and_exit_code_2(tmp_path: Path) -> None:
     path = write(tmp_path / "a.jsonl", GOOD)
     refused(dataset("verify", path, "--out", tmp_path / "out", "--workers", "0"), "--workers")
