@@ -71,6 +71,7 @@ class Order:
         targets: learned tokens of each step, shape (steps,).
         tokens: tokens of each step, padding not counted, shape (steps,).
         squares: sum of the squared lengths of a step's examples, what attention costs, shape (steps,).
+        most_examples: the largest number of examples in any row.
 
     Raises:
         InputError: the data do not fill the steps and may not be repeated, or no example fits a row.
@@ -107,11 +108,7 @@ class Order:
             for column in columns
         ]
         self.targets, self.tokens, self.squares = (rows.reshape(steps, batch_rows).sum(axis=1) for rows in totals)
-
-    @property
-    def most_examples(self) -> int:
-        """The largest number of examples in any row."""
-        return max(int(np.diff(p.starts).max()) for p in self.plans)
+        self.most_examples = max(int(np.diff(p.starts).max()) for p in self.plans)
 
     def group_targets(self, step: int) -> NDArray[np.int64]:
         """Targets of a step by group, shape (groups,)."""

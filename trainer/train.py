@@ -74,7 +74,7 @@ def train(config: TrainConfig) -> int:
             minutes = expected * (config.steps - step) / 60
             print(f"time   about {expected:.3g} s a step, {minutes:,.1f} min in all, by one forward pass", flush=True)
         if step < config.steps and not steps(run, learner, optimizer, step, stop):
-            return 128 + stop.number
+            return 128 + (stop.number or signal.SIGTERM)  # another process was asked, and told this one
         export(
             config.out, learner, run.tokenizer, world, {"bf16": torch.bfloat16, "fp32": torch.float32}[config.export]
         )
