@@ -129,6 +129,7 @@ import os, resource, sys
 os.environ.update(environment)
 if file_bytes is not None:
     resource.setrlimit(resource.RLIMIT_FSIZE, (file_bytes, file_bytes))
+exec(first)
 sys.argv = ["trainer", *argv]
 log = os.open(output, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
 os.dup2(log, 1); os.dup2(log, 2)
@@ -144,10 +145,12 @@ os._exit(code)
 def start_trainer(tmp_path: Path) -> Callable[..., list[BaseProcess]]:
     """Start `python -m trainer FLAGS` in `processes` processes, as torchrun would; output goes to tmp_path/output.
 
-    No file can grow beyond `file_bytes`.
+    No file can grow beyond `file_bytes`. `first` is Python that each process runs before the trainer.
     """
 
-    def start(flags: Sequence[str], *, processes: int = 1, file_bytes: int | None = None) -> list[BaseProcess]:
+    def start(
+        flags: Sequence[str], *, processes: int = 1, file_bytes: int | None = None, first: str = ""
+    ) -> list[BaseProcess]:
         with socket.socket() as probe:
             probe.bind(("127.0.0.1", 0))
             port = probe.getsockname()[1]
@@ -156,7 +159,8 @@ def start_trainer(tmp_path: Path) -> Callable[..., list[BaseProcess]]:
             environment = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "GLOO_SOCKET_IFNAME": "lo"}
             environment |= {"RANK": str(rank), "LOCAL_RANK": str(rank), "WORLD_SIZE": str(processes)}
             names = {"environment": environment if processes > 1 else {}, "argv": list(flags), "file_bytes": file_bytes}
-            process = _CONTEXT.Process(target=exec, args=(_CHILD, {**names, "output": str(tmp_path / "output")}))
+            names |= {"output": str(tmp_path / "output"), "first": first}
+            process = _CONTEXT.Process(target=exec, args=(_CHILD, names))
             process.start()
             started.append(process)
         return started
@@ -168,12 +172,14 @@ def start_trainer(tmp_path: Path) -> Callable[..., list[BaseProcess]]:
 def run_trainer(start_trainer: Callable[..., list[BaseProcess]], tmp_path: Path) -> Callable[..., str]:
     """Run it to its end and return what it printed; fails unless it exits with `code`."""
 
-    def run(flags: Sequence[str], *, processes: int = 1, code: int = 0, file_bytes: int | None = None) -> str:
+    def run(
+        flags: Sequence[str], *, processes: int = 1, code: int = 0, file_bytes: int | None = None, first: str = ""
+    ) -> str:
         output = tmp_path / "output"
         output.unlink(missing_ok=True)
-        started = start_trainer(flags, processes=processes, file_bytes=file_bytes)
+        started = start_trainer(flags, processes=processes, file_bytes=file_bytes, first=first)
         for process in started:
-            process.join(120)
+            process.join()  # one that hangs is ended, and named, by pytest's own limit
         printed = output.read_text(encoding="utf-8") if output.exists() else ""
         assert [process.exitcode for process in started] == [code] * processes, printed
         return printed

@@ -4,12 +4,9 @@ from __future__ import annotations
 
 import json
 import math
-import os
 import shutil
 import signal
-import time
 from collections.abc import Callable, Iterator
-from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +18,6 @@ from dataset.files import read_manifest
 from sandbox.errors import InputError
 from trainer import checkpoint, train
 
-Start = Callable[..., list[BaseProcess]]
 Run = Callable[..., str]
 
 
@@ -87,26 +83,59 @@ def test_more_processes_have_the_same_losses_and_gradient_norms(
         assert other["loss_by"] == pytest.approx(one["loss_by"], rel=1e-5)
 
 
-def wait_for_steps(out: Path, steps: int, process: BaseProcess) -> None:
-    deadline = time.monotonic() + 60
-    while time.monotonic() < deadline and process.is_alive():
-        path = out / "log.jsonl"
-        if path.exists() and path.read_bytes().count(b"\n") >= steps:
-            return
-        time.sleep(0.002)
-    assert not process.is_alive(), "no such step within a minute"
+# At a step of its own choosing the process is gone, as by `kill -9`: not by a clock, which a busy machine would shift.
+DIE = "import os, signal\ndef die(*_): os.kill(os.getpid(), signal.SIGKILL)\n"
+KILLS = {
+    "after step {step}": """
+from trainer.log import Log
+def write(self, record, write=Log.write):
+    write(self, record)
+    if record.step == {step}: die()
+Log.write = write
+""",
+    "in the line of step {step}": """
+import trainer.log
+def write_line(file, value, write_line=trainer.log.write_line):
+    if value["step"] < {step} or file.mode != "a": return write_line(file, value)
+    file.write('{{"step": {step}, "loss"')
+    file.flush()
+    die()
+trainer.log.write_line = write_line
+""",
+    "in the save after step {step}": """
+from trainer import checkpoint
+def flush(folder, flush=checkpoint._flush):
+    if folder.name == "step-{step:06d}.partial": die()
+    flush(folder)
+checkpoint._flush = flush
+""",
+    "between the save after step {step} and its mark": """
+from trainer import checkpoint
+def flush(folder, flush=checkpoint._flush):
+    if (folder / "step-{step:06d}").exists(): die()
+    flush(folder)
+checkpoint._flush = flush
+""",
+    "before the export": "from trainer import train\ntrain.export = die",
+    "between the export and the manifest": "from trainer import train\ntrain.finish = die",
+}
 
 
-@pytest.mark.parametrize("steps", [1, 4, 7])
+@pytest.mark.parametrize(
+    ("when", "step"),
+    [
+        *((when, step) for when in list(KILLS)[:2] for step in (1, 4, 7)),
+        *((when, step) for when in list(KILLS)[2:4] for step in (2, 8)),
+        *((when, 8) for when in list(KILLS)[4:]),
+    ],
+    ids=lambda value: str(value).replace(" {step}", ""),
+)
 def test_killed_anywhere_and_started_again_it_learns_bit_for_bit_the_same(
-    steps: int, reference: Path, small_run: list[str], start_trainer: Start, run_trainer: Run, tmp_path: Path
+    when: str, step: int, reference: Path, small_run: list[str], run_trainer: Run, tmp_path: Path
 ) -> None:
     out = tmp_path / "out"
-    (process,) = start_trainer([*small_run, "--out", str(out)])
-    wait_for_steps(out, steps, process)
-    assert process.pid is not None
-    os.kill(process.pid, signal.SIGKILL)
-    process.join()
+    run_trainer([*small_run, "--out", str(out)], code=-signal.SIGKILL, first=DIE + KILLS[when].format(step=step))
+    assert (out / "log.jsonl").exists()
     assert not (out / "manifest.json").exists()
     run_trainer([*small_run, "--out", str(out)])
     assert learned(out) == learned(reference)
@@ -222,19 +251,17 @@ def test_weights_that_are_not_finite_are_said_before_the_first_step(
         run_here(["--model", str(broken), *small_run[2:], "--out", str(tmp_path / "out")])
 
 
+@pytest.mark.parametrize("processes", [1, 2])
 def test_sigterm_ends_a_run_after_the_step_with_a_checkpoint(
-    small_run: list[str], start_trainer: Start, tmp_path: Path
+    processes: int, small_run: list[str], run_trainer: Run, tmp_path: Path
 ) -> None:
     out = tmp_path / "out"
-    flags = [*small_run, "--out", str(out), "--steps", "1000", "--checkpoint-every", "1000"]
-    (process,) = start_trainer(flags)
-    wait_for_steps(out, 2, process)
-    assert process.pid is not None
-    os.kill(process.pid, signal.SIGTERM)
-    process.join(60)
-    assert process.exitcode == 128 + signal.SIGTERM
+    flags = [*small_run, "--out", str(out), "--checkpoint-every", "1000"]
+    ask = KILLS["after step {step}"].replace("die()", "os.kill(os.getpid(), signal.SIGTERM)").format(step=3)
+    printed = run_trainer(flags, processes=processes, code=128 + signal.SIGTERM, first=DIE + ask)
+    assert "stopped after step 4; run the same command again to go on" in printed
     (saved,) = checkpoint.complete(out / "checkpoints")
-    assert checkpoint.notes(saved)["step"] == len(log(out))
+    assert checkpoint.notes(saved)["step"] == len(log(out)) == 4
 
 
 def test_a_finished_run_does_no_work_again(reference: Path, small_run: list[str], run_trainer: Run) -> None:
