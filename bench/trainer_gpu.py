@@ -161,7 +161,7 @@ def measure_mode(arguments: argparse.Namespace, shape: dict[str, Any]) -> dict[s
     return {
         "workload": "7B step", "mode": arguments.mode, "parameters": size.parameters,
         "tokens_per_second": round(tokens / total), "target_tokens_per_second": round(targets / total),
-        "step_seconds": round(statistics.median(seconds[WARM_UP:]), 3), "first_step_seconds": round(seconds[0], 1),
+        "step_seconds": round(statistics.median(seconds[WARM_UP:]), 5), "first_step_seconds": round(seconds[0], 1),
         "rows_a_step": config.batch_rows, "micro_rows": config.micro_rows, "recompute": config.recompute,
         "state": config.state, "waste": round(waste, 4),
         "mfu": round(flops / total / PEAK, 4), "peak_tflops": PEAK / 1e12, "aim_mfu": 0.5,
