@@ -12,6 +12,7 @@ from __future__ import annotations
 import asyncio
 import gc
 import itertools
+import multiprocessing
 import os
 import sys
 import warnings
@@ -21,6 +22,7 @@ from typing import Any
 
 from dataset.chat import ChatFormat
 from dataset.transcript import STOP
+from evaluator.models.lifeline import Lifeline
 from evaluator.models.tokens import end_at_stop
 from evaluator.models.types import Generation, ModelDied, ModelError, ModelOptions, Sampling
 from sandbox.errors import InputError
@@ -65,19 +67,23 @@ def _start(name: str, config: Any, about: Mapping[str, Any]) -> VllmModel:
     """The engine, started. Apart from the imports: one that fails keeps its callers' frames and all that is in them."""
     from vllm.v1.engine.async_llm import AsyncLLM
 
+    before = multiprocessing.active_children()
     try:
         engine = AsyncLLM.from_vllm_config(config, disable_log_stats=True)
     except (RuntimeError, ValueError, OSError) as error:
         raise InputError(
             f"vLLM cannot start with the model {name}: {_first_line(error)}; its own log says more"
         ) from error
+    lifeline = Lifeline.of_children_since(before)
     try:
         chat = ChatFormat(engine.get_tokenizer())
     except BaseException:
         engine.shutdown()
+        lifeline.cut()
         raise
     blocks = config.cache_config.num_gpu_blocks or 0
-    return VllmModel(engine, chat, config.model_config.max_model_len, blocks * config.cache_config.block_size, about)
+    cache_tokens = blocks * config.cache_config.block_size
+    return VllmModel(engine, lifeline, chat, config.model_config.max_model_len, cache_tokens, about)
 
 
 def _set_defaults(*, local: bool, on_cpu: bool) -> None:
@@ -115,9 +121,16 @@ class VllmModel:
     """An engine and its tokenizer; see `Model`."""
 
     def __init__(
-        self, engine: Any, chat: ChatFormat, context_tokens: int, cache_tokens: int, about: Mapping[str, Any]
+        self,
+        engine: Any,
+        lifeline: Lifeline,
+        chat: ChatFormat,
+        context_tokens: int,
+        cache_tokens: int,
+        about: Mapping[str, Any],
     ) -> None:
         self._engine: Any = engine
+        self._lifeline = lifeline
         self._tokenizer: Any = chat.tokenizer
         self._numbers = itertools.count()
         self.chat = chat
@@ -175,6 +188,7 @@ class VllmModel:
             return
         handler = engine.output_handler
         engine.shutdown()
+        self._lifeline.cut()
         if handler is not None:
             await asyncio.wait({handler})
         # The engine stands in cycles. Left to the interpreter's end, its __del__ would call what is no more.
