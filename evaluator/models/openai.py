@@ -231,6 +231,7 @@ class _Server:
             raise self._rests(f"{self.url}: {error or type(error).__name__}") from None
         finally:
             request.cancel()
+            await asyncio.gather(request, return_exceptions=True)  # its connection is closed when it has ended
         if answer.status_code in _BUSY:
             raise self._rests(f"{self.url} answers with {answer.status_code}", answer.headers.get("retry-after"))
         try:
