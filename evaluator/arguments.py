@@ -122,7 +122,9 @@ def solutions_in_flight(arguments: argparse.Namespace) -> int:
 def check_run(arguments: argparse.Namespace) -> None:
     """Raise `InputError` with every flag of `run` that is out of range."""
     problems = []
-    names = arguments.benchmark.split(",")
+    names = [name.strip() for name in arguments.benchmark.split(",")]
+    if len(set(names)) < len(names):
+        problems.append(f"--benchmark {arguments.benchmark}: each one once")
     if not arguments.tools and not arguments.no_tools:
         problems.append("say --tools, --no-tools or both")
     if arguments.file and len(names) > 1:
@@ -132,7 +134,10 @@ def check_run(arguments: argparse.Namespace) -> None:
 
 def check_sample(arguments: argparse.Namespace) -> None:
     """Raise `InputError` with every flag of `sample` that is out of range."""
-    _raise(_generation_problems(arguments, ("limit", "samples", "in_flight", "context_tokens", "keep")))
+    problems = _generation_problems(arguments, ("limit", "samples", "in_flight", "context_tokens", "keep"))
+    if not arguments.problems.is_file():
+        problems.append(f"--problems {arguments.problems}: no such file; `python -m dataset build` writes one")
+    _raise(problems)
 
 
 def _generation_problems(arguments: argparse.Namespace, counts: tuple[str, ...]) -> list[str]:

@@ -94,11 +94,13 @@ def check_model(name: str, backend: str, options: ModelOptions) -> None:
 def _check_tokenizer(path: Path) -> None:
     if not any((path / file).is_file() for file in ("tokenizer.json", "tokenizer.model", "vocab.json")):
         raise InputError(f"{path}: no tokenizer in it (tokenizer.json); copy the tokenizer's files beside the weights")
-    settings = path / "tokenizer_config.json"
+    file = path / "tokenizer_config.json"
+    try:
+        settings = json.loads(file.read_text(encoding="utf-8")) if file.is_file() else {}
+    except ValueError as error:
+        raise InputError(f"{file}: not JSON ({error}); copy the tokenizer's files again") from None
     template = (path / "chat_template.jinja").is_file() or (path / "chat_template.json").is_file()
-    if not template and not (
-        settings.is_file() and json.loads(settings.read_text(encoding="utf-8")).get("chat_template")
-    ):
+    if not template and not (isinstance(settings, dict) and settings.get("chat_template")):
         raise InputError(
             f"{path}: the tokenizer has no chat template (chat_template.jinja); without one the prompt cannot be "
             "written as the model was trained. Models of `python -m trainer` have one"

@@ -104,6 +104,7 @@ def test_regrade_works_on_results_alone(command: Command, files: Path) -> None:
         ("--benchmark gsm8k", "where are the problems of gsm8k? Give --file FILE, or --data-dir"),
         ("--benchmark gsm8k --data-dir {f}/none", "gsm8k_test.jsonl: no such file. gsm8k is test.jsonl of github.com"),
         ("--benchmark gsm8k,demo --file {f}/test.jsonl", "--file gives the problems of one benchmark, 2 were asked"),
+        ("--benchmark demo,demo --data-dir {f}", "--benchmark demo,demo: each one once"),
         ("--benchmark mgsm_zh --file {f}/test.jsonl", "test.jsonl has 2 problems; mgsm_zh is pinned at 250"),
         ("--benchmark gsm8k --file {f}/test.jsonl", "test.jsonl:1: not a problem of gsm8k: the answer has no '####'"),
         (
@@ -156,6 +157,13 @@ def test_a_slip_is_answered_in_one_line_and_exit_code_2(
     assert told in err
 
 
+def test_sampling_from_no_file_is_a_slip(command: Command, files: Path) -> None:
+    flags = ["--style", "tir", "--backend", "replay", "--model", files / "tools.jsonl", "--out", files / "r"]
+    code, _, err = command("sample", "--problems", files / "none.jsonl", *flags)
+    assert (code, err.count("\n")) == (2, 1)
+    assert "none.jsonl: no such file; `python -m dataset build` writes one" in err
+
+
 def test_neither_mode_is_a_slip(command: Command, files: Path) -> None:
     code, _, err = command(
         *("run", "--backend", "replay", "--model", files / "tools.jsonl", "--out", files / "r"),
@@ -183,6 +191,19 @@ def test_a_model_folder_without_a_part_is_named_before_anything_starts(
         *("--out", files / "r"),
     )
     assert (code, err.count("\n"), told in err) == (2, 1, True), err
+
+
+def test_a_tokenizer_whose_settings_are_torn_is_named_before_anything_starts(
+    command: Command, files: Path, tiny_model: Path
+) -> None:
+    folder = files / "torn"
+    shutil.copytree(tiny_model, folder)
+    (folder / "tokenizer_config.json").write_text('{"eos_token": "<en')
+    code, _, err = command(
+        *("run", "--model", folder, "--no-tools", "--benchmark", "demo", "--file", files / "test.jsonl"),
+        *("--out", files / "r"),
+    )
+    assert (code, err.count("\n"), "tokenizer_config.json: not JSON" in err) == (2, 1, True), err
 
 
 def test_results_of_another_configuration_are_refused_by_name(command: Command, files: Path) -> None:
