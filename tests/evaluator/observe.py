@@ -70,7 +70,7 @@ async def observe(
 
         async def say(tokens: list[int] = asked, **changes: Any) -> dict[str, Any]:
             wanted = {"max_tokens": 100, "tools": True, "sampling": Sampling()} | changes
-            said = await asyncio.wait_for(model.generate("say#0", tokens, **wanted), 60)
+            said = await asyncio.wait_for(model.generate("say#0", tokens, **wanted), 200)
             return asdict(said) | {"tokens": list(said.tokens), "piece": model.chat.piece(said.text)}
 
         return {

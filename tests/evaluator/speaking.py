@@ -1,13 +1,17 @@
 """A small server that speaks OpenAI's completions API as vLLM does, and says what the tiny model has learned.
 
-python -m tests.evaluator.speaking PORT TOKENIZER_FOLDER NAME SECONDS      serves until it is killed
+python -m tests.evaluator.speaking PORT TOKENIZER_FOLDER NAME SECONDS SOLUTIONS ANSWERS      serves until it is killed
 
-It answers a prompt of token ids: the next piece of the solution whose question stands in it, after SECONDS.
+It answers a prompt of token ids: the next piece of the solution whose question stands in it, after SECONDS. When it has
+given ANSWERS of them it is gone, as by `kill -9`; with 0 it stays.
 """
 
 from __future__ import annotations
 
+import itertools
 import json
+import os
+import signal
 import sys
 import time
 from collections.abc import Callable
@@ -106,6 +110,13 @@ class Learned:
 
 
 if __name__ == "__main__":
-    port, folder, name, seconds, said = sys.argv[1:]
+    port, folder, name, seconds, said, answers = sys.argv[1:]
     learned = Learned(Tokenizer.from_file(f"{folder}/tokenizer.json"), name, json.loads(said), seconds=float(seconds))
-    Server(int(port), learned).serve_forever()
+    given = itertools.count(1)
+
+    def mortal(path: str, body: dict[str, Any]) -> Reply:
+        if path.endswith("/completions") and next(given) == int(answers) + 1 > 1:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return learned(path, body)
+
+    Server(int(port), mortal).serve_forever()

@@ -61,7 +61,7 @@ def test_recorded_solutions_get_their_recorded_verdicts_and_outputs(
                     style="tir" if tools else "cot",
                     model=model,
                     sandbox=sandbox,
-                    protocol=replace(PROTOCOLS["default"], tool_seconds=4, profile=profile),
+                    protocol=replace(PROTOCOLS["default"], tool_seconds=10, profile=profile),
                     sampling=Sampling(),
                 )
 

@@ -54,7 +54,7 @@ def servers() -> Iterator[Sandboxes]:
     )
     try:
         for url in started.urls:
-            until = time.monotonic() + 60
+            until = time.monotonic() + 200
             while time.monotonic() < until:
                 try:
                     if httpx.get(f"{url}/readyz", timeout=5).status_code == 200:
@@ -66,7 +66,7 @@ def servers() -> Iterator[Sandboxes]:
         for process in started.processes:
             if process.poll() is None:
                 process.terminate()
-                process.wait(20)
+                process.wait()
 
 
 class FromTheText(Scripted):
@@ -85,7 +85,7 @@ def test_a_sandbox_replica_that_dies_mid_run_costs_no_answer(servers: Sandboxes,
         return [first, f"```python\nprint(2 * x)\n```\n{STOP}", f"$\\boxed{{{2 * number}}}$"]
 
     killer = when_done(tmp_path, 6, lambda: servers.kill(0))
-    box = AsyncSandbox(servers.urls, token=TOKEN, patience_seconds=20)
+    box = AsyncSandbox(servers.urls, token=TOKEN, patience_seconds=200)
     config = replace(CONFIG, style="tir", about={"samples_expected": len(PROBLEMS)})
     failed = take(tmp_path, FromTheText(lines), config=config, problems=PROBLEMS, sandbox=box)
     killer.join()

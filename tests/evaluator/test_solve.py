@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from itertools import pairwise
@@ -13,7 +12,7 @@ import pytest
 
 from dataset.chat import ChatFormat
 from dataset.transcript import STOP, parse, prompt
-from dataset.types import Turn
+from dataset.types import Language, Style, Turn
 from evaluator.grade import grade
 from evaluator.models.types import Sampling
 from evaluator.protocols import PROTOCOLS, Protocol
@@ -42,7 +41,7 @@ def answer(run: Run, sandbox: AsyncSandbox) -> Callable[..., Transcript]:
             protocol=protocol,
             sampling=Sampling(),
         )
-        result = run(asyncio.wait_for(coroutine, 30))
+        result = run(asyncio.wait_for(coroutine, 200))
         assert isinstance(result, Transcript)
         return result
 
@@ -78,7 +77,7 @@ def test_an_error_is_shown_and_keeps_the_state(answer: Answer) -> None:
 
 
 def test_after_a_timeout_the_next_program_runs_in_a_fresh_session(answer: Answer) -> None:
-    protocol = replace(DEFAULT, tool_seconds=0.5)
+    protocol = replace(DEFAULT, tool_seconds=3)
     done = answer([cell("x = 1\nwhile True: pass"), cell("print(6 * 7)"), "done"], protocol=protocol)
     assert [call.status for call in done.calls] == ["timeout", "ok"]
     assert [turn.text for turn in parse(done.text) if turn.kind == "output"] == ["Timeout Error", "42"]
@@ -86,31 +85,26 @@ def test_after_a_timeout_the_next_program_runs_in_a_fresh_session(answer: Answer
 
 def test_a_slow_program_costs_its_own_problem_alone(run: Run, sandbox: AsyncSandbox) -> None:
     def lines(key: str) -> list[str]:
-        return [cell("import time; time.sleep(3)" if key == "p/0#0" else "print(7)"), "$\\boxed{7}$"]
-
-    finished: dict[str, float] = {}
-
-    async def one(number: int) -> None:
-        await solve(
-            problem(number),
-            sample=0,
-            style="tir",
-            model=model,
-            sandbox=sandbox,
-            protocol=DEFAULT,
-            sampling=Sampling(),
-        )
-        finished[f"p/{number}"] = time.monotonic() - started
+        return [cell("import time; time.sleep(200)" if key == "p/0#0" else "print(7)"), "$\\boxed{7}$"]
 
     model = Scripted(lines)
-    started = time.monotonic()
+    protocol = replace(DEFAULT, tool_seconds=250)
+
+    async def one(number: int) -> Transcript:
+        rules: dict[str, Any] = {"style": "tir", "protocol": protocol, "sampling": Sampling()}
+        return await solve(problem(number), sample=0, model=model, sandbox=sandbox, **rules)
 
     async def everyone() -> None:
-        await asyncio.gather(*(one(number) for number in range(6)))
+        slow = asyncio.create_task(one(0))
+        others = await asyncio.gather(*(one(number) for number in range(1, 6)))
+        assert [done.stop for done in others] == ["end"] * 5
+        assert "p/0#0" in model.fed, "it had begun"
+        assert not slow.done()
+        slow.cancel()
+        await asyncio.wait({slow})
+        assert slow.cancelled()
 
     run(everyone())
-    assert finished["p/0"] >= 3
-    assert max(seconds for name, seconds in finished.items() if name != "p/0") < 2.5
 
 
 def test_a_program_that_is_not_read_counts_as_the_programs_answer(answer: Answer) -> None:
@@ -220,6 +214,49 @@ def test_a_double_bos_is_impossible(answer: Answer, tiny_model: Any) -> None:
         answer(model, protocol=protocol)
         assert model.fed["p/0#0"][0].count(0) == 1
         assert model.fed["p/0#0"][0][0] == 0
+
+
+# Word for word as in deepseek-ai/DeepSeek-Math, README and evaluation/infer/run_subset_parallel.py (markup_question).
+DEEPSEEKMATH_PROMPTS: list[tuple[Style, Language, str, str]] = [
+    (
+        "cot",
+        "en",
+        "what is the integral of x^2 from 0 to 2?",
+        "User: what is the integral of x^2 from 0 to 2?\n"
+        "Please reason step by step, and put your final answer within \\boxed{}.\n\nAssistant:",
+    ),
+    (
+        "cot",
+        "zh",
+        "二加三是多少？",
+        "User: 二加三是多少？\n请通过逐步推理来解答问题，并把最终答案放置于\\boxed{}中。\n\nAssistant:",
+    ),
+    (
+        "tir",
+        "en",
+        "what is the integral of x^2 from 0 to 2?",
+        "User: what is the integral of x^2 from 0 to 2?\n"
+        "Please integrate natural language reasoning with programs to solve the problem above, "
+        "and put your final answer within \\boxed{}.\n\nAssistant:",
+    ),
+    (
+        "tir",
+        "zh",
+        "二加三是多少？",
+        "User: 二加三是多少？\n请结合自然语言和Python程序语言来解答问题，并把最终答案放置于\\boxed{}中。\n\nAssistant:",
+    ),
+]
+
+
+@pytest.mark.parametrize(("style", "language", "question", "expected"), DEEPSEEKMATH_PROMPTS)
+def test_the_four_prompts_of_deepseekmath_are_its_repositorys(
+    style: Style, language: Language, question: str, expected: str, tiny_model: Any
+) -> None:
+    from transformers import AutoTokenizer
+
+    tokenizer = AutoTokenizer.from_pretrained(tiny_model)
+    ids = PROTOCOLS["deepseekmath"].prompt(ChatFormat(tokenizer), question, style, language)
+    assert tokenizer.decode(ids) == "<begin>" + expected
 
 
 def test_deepseekmath_reruns_earlier_programs_without_their_prints_and_shows_one_output(answer: Answer) -> None:
