@@ -20,7 +20,7 @@ $(DEMO)/problems/manifest.json: | setup
 	$(PY) -m dataset build demo --out $(@D)
 
 $(DEMO)/verified/manifest.json: $(DEMO)/problems/manifest.json
-	$(PY) -m dataset verify $(DEMO)/problems/candidates.jsonl --wall-seconds 2 --out $(@D)
+	$(PY) -m dataset verify $(DEMO)/problems/candidates.jsonl --cpu-seconds 2 --out $(@D)
 
 $(DEMO)/mix/manifest.json: $(DEMO)/verified/manifest.json
 	$(PY) -m dataset mix $(DEMO)/verified/kept.jsonl --config dataset/demo/mixture.toml --out $(@D)

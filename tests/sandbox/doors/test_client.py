@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import concurrent.futures
 import os
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import AsyncIterator, Iterator
@@ -262,6 +264,12 @@ def test_a_sandbox_made_before_a_fork_says_so_instead_of_hanging(remote: Sandbox
             os._exit(0 if "fork" in str(error) else 1)
         os._exit(2)
     assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+
+
+def test_a_sandbox_that_nobody_closes_is_closed_at_the_end_without_a_word() -> None:
+    program = "from sandbox import Sandbox\nsandbox = Sandbox(workers=1, preload=())\nprint(sandbox.run('6 * 7').value)"
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "42\n", "")
 
 
 @pytest.mark.parametrize(
