@@ -98,10 +98,12 @@ class Slot:
             "close": self._close,
             "fork": self._fork,
         }[message["op"]](message, descriptors)
+        for descriptor in descriptors:  # whoever keeps one has made a copy
+            os.close(descriptor)
 
     def _adopt(self, message: wire.Message, descriptors: list[int]) -> None:
         (descriptor,) = descriptors
-        self._nursery.adopt(Zygote(socket.socket(fileno=descriptor), warm=True))
+        self._nursery.adopt(Zygote(socket.socket(fileno=os.dup(descriptor)), warm=True))
         self._spares.prepare(warm=True)
 
     def _fork_bare(self) -> None:
@@ -113,7 +115,7 @@ class Slot:
             life = self._spares.take(message["limits"], warm=message["warm"])
             self._begin_cell(life, message, descriptors)
         except OSError as error:
-            self._refuse(message, descriptors, str(error))
+            self._refuse(message, str(error))
             return
         assert life.line is not None
         life.line.close()  # it has said all it had to say
@@ -123,19 +125,17 @@ class Slot:
         try:
             life = self._spares.begin(message["id"], message["limits"], session=True, warm=message["warm"])
         except OSError as error:
-            self._refuse(message, [], str(error))
+            self._refuse(message, str(error))
             return
         assert life.line is not None
         self._poll.watch(life.line.fileno(), partial(self._on_line, life))
 
-    def _refuse(self, message: wire.Message, descriptors: list[int], reason: str) -> None:
-        _close_all(descriptors)
+    def _refuse(self, message: wire.Message, reason: str) -> None:
         wire.send(self._engine, {"refused": message["id"], "reason": reason})
 
     def _cell(self, message: wire.Message, descriptors: list[int]) -> None:
         life = self._lives.get(message["session"])
         if life is None or life.line is None:
-            _close_all(descriptors)
             wire.send(self._engine, {"lost": message["id"]})
             return
         # Its end is on the way to us, or it does not read: then it runs into its time limit.
@@ -143,13 +143,12 @@ class Slot:
             self._begin_cell(life, message, descriptors)
 
     def _begin_cell(self, life: Life, message: wire.Message, descriptors: list[int]) -> None:
-        """Let a process run what `descriptors` bring, which are closed here. Raises OSError if it is gone."""
+        """Let a process run what `descriptors` bring. Raises OSError if it is gone, or reads no more."""
         assert life.line is not None
         life.cell = Cell(message["id"], time.monotonic(), life.cpu_seconds(), message["limits"])
         if life.group is not None:
             life.group.begin(message["limits"]["memory_bytes"], message["limits"]["processes"])
         wire.send(life.line, {"id": message["id"]}, descriptors)
-        _close_all(descriptors)
 
     def _fork(self, message: wire.Message, _: list[int]) -> None:
         try:
@@ -241,11 +240,6 @@ class Slot:
         self._undertaker.end(life, status, cpu, rss, lost)
         if not life.session and life.cell is not None:
             self._spares.prepare(life.cell.limits, warm=life.warm)
-
-
-def _close_all(descriptors: list[int]) -> None:
-    for descriptor in descriptors:
-        os.close(descriptor)
 
 
 def _exit_status(word: bytes) -> int | None:

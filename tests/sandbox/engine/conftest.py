@@ -119,6 +119,7 @@ class Box:
         self._process = subprocess.Popen(
             command_as(user, options), stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, cwd="/",
             env={"PATH": os.environ["PATH"], "HOME": "/", "SANDBOX_TOKEN": "secret", "OPENAI_API_KEY": "secret"},
+            extra_groups=[0, 4] if os.geteuid() == 0 else None,
         )  # fmt: skip
         assert self._answer() == "ready"
         self.run("1")

@@ -299,6 +299,6 @@ def test_when_memory_runs_out_the_kernel_takes_a_program_first() -> None:
             launcher = engine._crew._process.pid  # type: ignore[union-attr]
             scores = [int(Path(f"/proc/{pid}/oom_score_adj").read_text()) for pid in (launcher, *tree(launcher))]
             assert scores.count(500) == 1
-            assert set(scores) == {500, -1000 if os.geteuid() == 0 else 0}
+            assert set(scores) - {500} in ({0}, {-1000})  # only root lowers it, and not in every container
 
     asyncio.run(run())

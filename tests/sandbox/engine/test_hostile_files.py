@@ -25,16 +25,26 @@ NOTHING: dict[str, str] = {
         "    try: open(p, 'rb').read(1); print(p)\n    except (FileNotFoundError, PermissionError): pass\n"
         "print(*glob.glob('/proc/*'), *glob.glob('/sys/*'), end='')"
     ),
+    "write to the kernel's files": (
+        "for p in ('/proc/self/oom_score_adj', '/proc/self/mem', '/proc/1/oom_score_adj', '/proc/sys/kernel/core_pattern',\n"
+        "          '/sys/fs/cgroup/x', '/sys/fs/cgroup/cgroup.procs', '/sys/fs/cgroup/memory/memory.limit_in_bytes', '/dev/mem',\n"
+        "          '/dev/kmsg', '/dev/tty', '/dev/ptmx', '/dev/fuse', '/dev/net/tun', '/dev/sda'):\n"
+        "    try: open(p, 'w'); print(p)\n    except OSError: pass"
+    ),
+    "run a file of its own": (
+        "import os, sys\nopen('f', 'w').write(f'#!{sys.executable}\\nprint(1)')\nos.chmod('f', 0o700)\n"
+        "try: os.execv('f', ['f'])\nexcept PermissionError: pass"
+    ),
     "remove what is shared": (
         "import os\nfor f, p in ((os.unlink, '/etc/ld.so.cache'), (os.unlink, '/tmp'), (os.rmdir, '/box'), (os.unlink, '/dev/null')):\n"
         "    try: f(p); print(p)\n    except OSError: pass"
     ),
     "the server's environment": (
-        "import os\nprint(*(n for n in os.environ if 'TOKEN' in n or 'KEY' in n.replace('PYTHON', '')), end='')"
+        "import os\nprint(*(n for n in os.environ if 'TOKEN' in n or 'KEY' in n or 'secret' in os.environ[n]), end='')"
     ),
     "inherited descriptors": (
-        "import os, stat\nfor fd in range(3, 1024):\n    try: mode = os.fstat(fd).st_mode\n    except OSError: continue\n"
-        "    if not stat.S_ISFIFO(mode): print(fd, oct(mode))"
+        "import os\nfor fd in range(3, 1024):\n    try: mode = os.fstat(fd).st_mode\n    except OSError: continue\n"
+        "    if fd != 190: print(fd, oct(mode))"  # its own report
     ),
     "sockets": (
         "import socket\nfor family in (socket.AF_INET, socket.AF_INET6, socket.AF_UNIX, socket.AF_NETLINK, socket.AF_PACKET):\n"
@@ -46,14 +56,22 @@ NOTHING: dict[str, str] = {
         "          lambda: socket.create_connection(('169.254.169.254', 80), 1),\n"
         "          lambda: socket.create_connection(('127.0.0.1', 8000), 1)):\n    try: print(f())\n    except OSError: pass"
     ),
+    # The only sockets to be had are pairs; through them the kernel can be asked about the network.
+    "addresses of the machine": (
+        "import array, fcntl, socket, struct\nones, _ = socket.socketpair()\nroom = array.array('B', bytes(4096))\n"
+        "asked = struct.pack('iL', 4096, room.buffer_info()[0])\n"
+        "print('x' * struct.unpack('iL', fcntl.ioctl(ones, 0x8912, asked))[0], end='')"
+    ),
     "channels that outlive a run": (
         "import ctypes\nlibc = ctypes.CDLL(None)\nfor n in (libc.shmget(1, 4096, 0o1666), libc.semget(1, 1, 0o1666),\n"
         "          libc.msgget(1, 0o1666), libc.mq_open(b'/q', 0o102, 0o666, None) if hasattr(libc, 'mq_open') else -1):\n"
         "    if n != -1: print(n)"
     ),
     "kernel facilities": (
-        "import ctypes\nlibc = ctypes.CDLL(None)\nfor n in (321, 298, 323, 425, 250, 248, 175, 246, 169, 101, 435, 463, 1 << 30):\n"
-        "    if libc.syscall(n, 0, 0, 0, 0, 0) != -1: print(n)"
+        "import ctypes\nlibc = ctypes.CDLL(None, use_errno=True)\n"
+        "for n in (321, 298, 323, 425, 250, 248, 175, 246, 169, 101, 435, *range(463, 480), 1 << 30):\n"
+        "    answer = libc.syscall(n, 0, 0, 0, 0, 0), ctypes.get_errno()\n"
+        "    if answer != (-1, 38 if n == 435 or n > 462 else 1): print(n, answer)"
     ),
 }
 
@@ -102,6 +120,12 @@ FETCHED: dict[str, tuple[str, dict[str, bytes]]] = {
     "a fifo": ("import os; os.mkfifo('f')", {}),
     "a folder": ("import os; os.mkdir('f')", {}),
     "a folder behind a link": ("import os; os.mkdir('d'); open('d/g', 'w').write('x'); os.symlink('d', 'f')", {}),
+    "a socket": ("import os, stat; os.mknod('f', stat.S_IFSOCK | 0o600)", {}),
+    "a symbolic link to a device": ("import os; os.symlink('/dev/zero', 'f')", {}),
+    "a device": (
+        "import os, stat\ntry: os.mknod('f', stat.S_IFCHR | 0o666, os.makedev(1, 5))\nexcept PermissionError: pass",
+        {},
+    ),
     "nothing": ("1", {}),
 }
 
@@ -111,15 +135,22 @@ def test_only_plain_files_come_back(box: Any, code: str, files: dict[str, bytes]
     assert box.run(code, fetch=["f", "f/g"]).files == files
 
 
+def test_a_file_larger_than_may_be_fetched_stays(box: Any) -> None:
+    code = "import os\nos.truncate(os.open('f', os.O_CREAT | os.O_RDWR), 100 << 20)\nopen('g', 'w').write('x')"
+    assert box.run(code, fetch=["f", "g"], limits={"file_bytes": 128 << 20}).files == {"g": b"x"}
+
+
 def test_uploads_land_in_the_working_directory(box: Any) -> None:
     files = {"data/a.txt": base64.b64encode("数".encode()).decode(), "mine.py": base64.b64encode(b"x = 7").decode()}
     assert box.run("import mine\nopen('data/a.txt').read(), mine.x", files=files).value == "('数', 7)"
 
 
-@pytest.mark.parametrize("name", ["../x", "/etc/x", "a/../../x", "", "a\0b"])
-def test_uploads_cannot_leave_it(box: Any, name: str) -> None:
+@pytest.mark.parametrize("name", ["../x", "/etc/x", "a/../../x", "a/./b", "", "a\0b", "x" * 256, "\ud800"])
+def test_uploads_cannot_leave_it_and_nothing_is_fetched_from_elsewhere(box: Any, name: str) -> None:
     with pytest.raises(BadRequest):
         box.run("1", files={name: ""})
+    with pytest.raises(BadRequest):
+        box.run("1", fetch=[name])
 
 
 def test_another_run_s_files_are_not_there(box: Any) -> None:

@@ -3,6 +3,8 @@
 # ruff: noqa: E501 - the rows are programs
 from __future__ import annotations
 
+import subprocess
+import sys
 from collections.abc import Callable
 from typing import Any
 
@@ -16,6 +18,7 @@ ROWS: dict[str, tuple[str, dict[str, Any]]] = {
     "no line end": ("print('x', end='')", {"stdout": "x"}),
     "both streams": ("import sys; print(1); print(2, file=sys.stderr)", {"stdout": "1\n", "stderr": "2\n"}),
     "exactly the budget": ("print('x' * 999)", {"stdout": "x" * 999 + "\n", "truncated": Truncated()}),
+    "one byte over the budget": ("print('x' * 1000)", {"truncated": Truncated(stdout=1)}),
     "a flood": (
         "import os\nfor _ in range(2000): os.write(1, b'x' * 65536)",
         {"status": "ok", "truncated": Truncated(stdout=2000 * 65536 - 1000)},
@@ -41,6 +44,10 @@ ROWS: dict[str, tuple[str, dict[str, Any]]] = {
         "print('数' * 5000)",
         {"lossy_decode": False, "stdout": lambda text: "�" not in text and text.startswith("数") and len(text) < 400},
     ),
+    "a character in two writes": (
+        "import os, time\nos.write(1, b'\\xe6\\x95')\ntime.sleep(0.1)\nos.write(1, b'\\xb0')",
+        {"stdout": "数", "lossy_decode": False},
+    ),
     "NUL in the code": ("print(1)\0", {"status": "error"}),
     "stdout closed": ("import os; os.close(1); os.close(2)", {"status": "ok", "stdout": ""}),
     "sys.stdout is None": ("import sys; sys.stdout = None; print(1)\n2", {"status": "ok", "value": "2"}),
@@ -63,6 +70,51 @@ ROWS: dict[str, tuple[str, dict[str, Any]]] = {
     "frames on every descriptor": (
         f"import os\nfor fd in range(1024):\n    try: os.write(fd, {FRAME!r}.encode())\n    except OSError: pass\nos._exit(3)",
         {"status": "error", "exit_code": 3},
+    ),
+    "a report of the wrong types": (
+        'import os\nos.write(190, b\'{"value": 5, "value_cut": "x", "error": {"type": 1}}\')\nos._exit(0)',
+        {"status": "ok", "value": None, "error": None, "truncated": Truncated()},
+    ),
+    "a report with a count of the wrong type": (
+        'import os\nos.write(190, b\'{"value": "v", "value_cut": "x"}\')\nos._exit(0)',
+        {"status": "ok", "value": "v", "truncated": Truncated()},
+    ),
+    "a report with half an error": (
+        'import os\nos.write(190, b\'{"value": null, "error": {"type": "E"}}\')\nos._exit(3)',
+        {"status": "error", "error": lambda e: e.type == "SystemExit"},
+    ),
+    "a report that is a list": ("import os\nos.write(190, b'[1]')\nos._exit(0)", {"status": "ok", "value": None}),
+    "a report that is too deep": (
+        "import os\nos.write(190, b'[' * 60000)\nos._exit(0)",
+        {"status": "ok", "value": None},
+    ),
+    "a report with a value over the budget": (
+        "import os\nos.write(190, b'{\"value\": \"' + b'x' * 50000 + b'\"}')\nos._exit(0)",
+        {"status": "ok", "value": lambda v: len(v) < 1200, "truncated": lambda t: t.value > 48000},
+    ),
+    "a report with an error over the budget": (
+        'import os\nos.write(190, b\'{"error": {"type": "E", "message": "\' + b\'x\' * 50000 +'
+        ' b\'", "traceback": ""}}\')\nos._exit(1)',
+        {"status": "error", "error": lambda e: e.type == "E" and len(e.message) < 20000},
+    ),
+    "a report that breaks every encoding": (
+        'import os\nos.write(190, b\'{"value": "\\\\ud800"}\')\nos._exit(0)',
+        {"status": "ok", "value": "\\ud800"},
+    ),
+    "a report longer than any": (
+        "import os\nos.write(190, b'{\"value\": \"')\nfor _ in range(200): os.write(190, b'x' * 65536)\n"
+        "os.write(190, b'\"}')\nos._exit(0)",
+        {"status": "ok", "value": None, "truncated": Truncated()},
+    ),
+    "a report that claims what is not its to tell": (
+        'import os\nos.write(190, b\'{"status": "ok", "exit_code": 0, "signal": null, "cpu": 0, "peak": 0,'
+        " \"wall\": 0}')\nx = b'x' * (30 << 20)\nos._exit(3)",
+        {
+            "status": "error",
+            "exit_code": 3,
+            "peak_memory_bytes": lambda n: n > 20 << 20,
+            "wall_seconds": lambda s: s > 0,
+        },
     ),
     "noise on every descriptor": (
         "import os\nfor fd in range(3, 1024):\n    try: os.write(fd, b'\\xff' * 100000)\n    except OSError: pass\n1 / 0",
@@ -98,6 +150,20 @@ def test_100_runs_give_the_same_bytes(box: Any) -> None:
     results = box.do("pair", orders=[{"code": code, "seed": 7}] * 50)
     assert len({(result["stdout"], result["value"]) for result in results}) == 1
     assert box.run(code, seed=8).stdout != results[0]["stdout"]
+
+
+@pytest.mark.parametrize(("length", "dropped"), [(131071, 0), (131072, 0), (131073, 1)])
+def test_output_is_whole_up_to_its_budget_whatever_a_pipe_holds(box: Any, length: int, dropped: int) -> None:
+    code = f"print('x' * {length}, end='')"
+    result = box.run(code, limits={"output_bytes": 131072})
+    assert (result.stdout.count("x"), result.truncated) == (length - dropped, Truncated(stdout=dropped))
+
+
+def test_hashes_are_the_same_in_every_engine(box: Any) -> None:
+    code = "print(hash('soroban'))"
+    environment = {"PYTHONHASHSEED": "0"}
+    done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True)
+    assert box.run(code).stdout == done.stdout
 
 
 def test_stdin_reaches_the_program(box: Any) -> None:

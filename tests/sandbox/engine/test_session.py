@@ -102,6 +102,15 @@ def test_a_cell_may_break_what_the_runner_uses(box: Any) -> None:
     assert box.run("1").value == "1"
 
 
+def test_a_cell_finds_no_descriptor_but_its_own(box: Any, session: str) -> None:
+    code = (
+        "import os\ndef is_open(fd):\n    try: os.fstat(fd); return True\n    except OSError: return False\n"
+        "[fd for fd in range(3, 1024) if fd not in (190, 191) and is_open(fd)]"  # its report and its line
+    )
+    for _ in range(2):
+        assert box.cell(session, code).value == "[]"
+
+
 # -- forks -------------------------------------------------------------------------------------------------------------
 
 
@@ -126,6 +135,24 @@ def test_a_branch_outlives_its_parent_and_can_be_forked_itself(box: Any) -> None
         box.do("close", session=name)
     assert box.cell(twig, "a").value == "1"
     box.do("close", session=twig)
+
+
+def test_nothing_that_a_closed_parent_started_runs_on_below_its_branch(box: Any) -> None:
+    trunk = box.do("open")
+    branch = box.do("fork", session=trunk)
+    box.cell(trunk, "import os, time\nif os.fork() == 0: time.sleep(1000)")
+    before = box.leftovers()
+    box.do("close", session=trunk)
+    after = box.leftovers()
+    assert after.get("processes", 0) == before.get("processes", 2) - 2, "of the trunk only its init is left"
+    box.do("close", session=branch)
+
+
+def test_what_cannot_be_copied_keeps_no_session_from_being_forked(box: Any, session: str) -> None:
+    box.cell(session, "import os\nos.mkfifo('pipe')\nos.symlink('nowhere', 'link')\nos.symlink('loop', 'loop')")
+    branch = box.do("fork", session=session)
+    assert box.cell(branch, "sorted(os.listdir()), os.readlink('link')").value == "(['link', 'loop'], 'nowhere')"
+    box.do("close", session=branch)
 
 
 def test_a_branch_that_dies_leaves_its_parent(box: Any, session: str) -> None:
@@ -175,19 +202,20 @@ def test_a_session_may_step_into_no_other_namespaces(box: Any, session: str) -> 
     assert box.cell(session, code).value == "([-1, -1, -1], -1)"
 
 
-# Answers the order to fork in its own words, by processes that are gone when they are heard of.
+# Answers the order to fork in its own words, by processes that are gone when they are heard of, and sends open files
+# along, which must not stay open with those who hear it.
 LIES_ABOUT_FORKING = """
-import os, sys
+import os, socket, sys
 fork = os.fork
 def lie():
     line = sys._getframe(1).f_locals["new_line"]
     for word in (b'{"branch": "init"}', b'{"branch": "program"}'):
         if (child := fork()) == 0:
-            os.write(line, word)
+            socket.send_fds(socket.socket(fileno=line), [word], [0, 1, 2])
             os._exit(0)
         os.waitpid(child, 0)
     return fork() or os._exit(0)
-os.fork = lie
+sys.modules["sandbox.jail.linux"].fork = os.fork = lie
 """
 
 
@@ -206,7 +234,7 @@ def test_a_session_that_lies_about_its_fork_harms_itself_only(box: Any, session:
 def test_a_session_that_floods_its_line_holds_up_nobody(box: Any, session: str) -> None:
     """It says that its cells are done, before they are asked for, and reads no order: its line fills up."""
     flood = "import os\nwhile True:\n    os.write(191, b'done')"
-    for _ in range(3):
+    for _ in range(300):  # what a socket holds of orders that nobody reads
         with contextlib.suppress(SandboxError):
             box.cell(session, flood, limits={"wall_seconds": 1.0})
     assert box.run("6 * 7").value == "42"
