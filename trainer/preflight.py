@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import os
 import shutil
+from contextlib import suppress
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -124,7 +126,15 @@ def check_resources(config: Any, size: Size, settings: TrainConfig, world: World
     return need
 
 
+# Where a container finds the limit that it was given: control groups of version 2, then 1.
+_LIMITS = (Path("/sys/fs/cgroup/memory.max"), Path("/sys/fs/cgroup/memory/memory.limit_in_bytes"))
+
+
 def _available_bytes() -> int:
     with open("/proc/meminfo", encoding="ascii") as file:
         entries = dict(line.split(":", 1) for line in file)
-    return int(entries["MemAvailable"].split()[0]) * 1024
+    least = int(entries["MemAvailable"].split()[0]) * 1024
+    for path in _LIMITS:
+        with suppress(OSError, ValueError):  # no such file; "max"
+            least = min(least, int(path.read_text(encoding="ascii")))
+    return least

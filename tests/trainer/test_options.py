@@ -30,7 +30,7 @@ from trainer.model import (
     target_losses,
     target_losses_in_pieces,
 )
-from trainer.preflight import measure, memory_bytes, states_bytes
+from trainer.preflight import check_resources, measure, memory_bytes, states_bytes
 from trainer.render import Rendered
 from trainer.rounded import RoundedAdamW, rounded_
 from trainer.step import make_optimizer, take_step
@@ -375,3 +375,18 @@ def test_the_estimate_says_what_helps_where_memory_is_short(tmp_path: Path) -> N
     assert 103 < gib(recompute="full") < gib(recompute="selective") < 139
     assert 51 < gib(state="sr", recompute="full") < 60
     assert gib(lora_rank=16, recompute="full") < 40
+
+
+def test_the_limit_of_a_container_counts_where_it_is_below_the_machines_memory(
+    world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    size = measure(tiny())
+    limits = (tmp_path / "none", tmp_path / "memory.max")
+    monkeypatch.setattr("trainer.preflight._LIMITS", limits)
+    limits[1].write_text("max\n")
+    need = check_resources(tiny(), size, settings(tmp_path), world, 4)
+    limits[1].write_text(f"{need}\n")
+    assert check_resources(tiny(), size, settings(tmp_path), world, 4) == need
+    limits[1].write_text(f"{need - 1}\n")
+    with pytest.raises(InputError, match="GiB are needed in each process"):
+        check_resources(tiny(), size, settings(tmp_path), world, 4)
