@@ -8,8 +8,9 @@ SHELL := /bin/bash
 
 PY := .venv/bin/python
 DEMO := runs/demo
-# Many small steps teach a small model to copy sooner than few large ones (docs/log.md).
-DEMO_RECIPE := --steps 4500 --batch-rows 1 --row-tokens 768 --repeat --learning-rate 4e-3 --warmup-steps 50 \
+# Many small steps teach a small model to copy sooner than few large ones. One thread: two are a quarter faster on idle
+# cores and up to 25 times slower on busy ones (docs/log.md).
+DEMO_RECIPE := --threads 1 --steps 2200 --batch-rows 1 --row-tokens 768 --repeat --learning-rate 4e-3 --warmup-steps 50 \
     --schedule linear --weight-decay 0.01 --log-every 200 --checkpoint-every 500
 
 demo: $(DEMO)/report.html
@@ -17,7 +18,7 @@ demo: $(DEMO)/report.html
 	@echo "report: $<"
 
 $(DEMO)/problems/manifest.json: | setup
-	$(PY) -m dataset build demo --out $(@D)
+	$(PY) -m dataset build demo --problems 5000 --out $(@D)
 
 $(DEMO)/verified/manifest.json: $(DEMO)/problems/manifest.json
 	$(PY) -m dataset verify $(DEMO)/problems/candidates.jsonl --cpu-seconds 2 --out $(@D)
