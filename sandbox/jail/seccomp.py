@@ -35,7 +35,7 @@ DENIED: dict[str, tuple[int | None, int | None]] = {
     "delete_module": (176, 106), "bpf": (321, 280), "perf_event_open": (298, 241), "userfaultfd": (323, 282),
     "io_uring_setup": (425, 425), "io_uring_enter": (426, 426), "io_uring_register": (427, 427),
     "keyctl": (250, 219), "add_key": (248, 217), "request_key": (249, 218), "seccomp": (317, 277),
-    "fanotify_init": (300, 262), "fanotify_mark": (301, 263), "memfd_secret": (447, 447),
+    "fanotify_init": (300, 262), "fanotify_mark": (301, 263), "memfd_create": (319, 279), "memfd_secret": (447, 447),
     "lookup_dcookie": (212, 18), "nfsservctl": (180, 42), "remap_file_pages": (216, 234),
     # the machine
     "reboot": (169, 142), "swapon": (167, 224), "swapoff": (168, 225), "acct": (163, 89), "syslog": (103, 116),

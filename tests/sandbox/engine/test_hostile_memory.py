@@ -23,6 +23,11 @@ ROWS: dict[str, tuple[str, dict[str, Any]]] = {
         {"status": "memory_limit"},
     ),
     "anonymous shared memory": ("import mmap; m = mmap.mmap(-1, 200 << 20)\nm.write(b'x' * (200 << 20))", OVER),
+    "memory in files that have no name": (
+        "import os\nn = 0\nfor _ in range(20):\n    try: n += os.write(os.memfd_create('x'), b'x' * (16 << 20))\n"
+        "    except OSError: pass\nprint(n >> 20)",
+        {"stdout": lambda text: text == "" or int(text) <= 100},
+    ),
     "named shared memory": (
         "from multiprocessing.shared_memory import SharedMemory\n"
         "try: SharedMemory(create=True, size=64 << 20).buf[:] = bytes(64 << 20)\nexcept OSError as error: print(error.errno)",
