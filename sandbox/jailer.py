@@ -75,7 +75,7 @@ class Jailer:
             session=session,
             cpu_seconds=limits["cpu_seconds"],
             file_bytes=limits["file_bytes"],
-            processes=limits["processes"] + _OURS_AMONG_THEM if counted else None,
+            processes=limits["processes"] + (_OURS_AMONG_THEM if self._host.isolated else 1) if counted else None,
             data_bytes=None if group else 2 * limits["memory_bytes"] + _OVERHEAD_BYTES,
             isolated=self._host.isolated,
             pod=self._host.pod,

@@ -33,6 +33,8 @@ _IN_A_POD = {
     "addresses of the machine": pod.NOT_PROMISED["channels"],
     "test_neither_branch_sees": pod.NOT_PROMISED["forks"],
     "test_a_branch_": pod.NOT_PROMISED["forks"],
+    "test_nothing_that_a_closed_parent_started": pod.NOT_PROMISED["forks"],
+    "test_what_cannot_be_copied": pod.NOT_PROMISED["forks"],
     "test_a_parent_that_times_out_leaves_its_branch": pod.NOT_PROMISED["forks"],
     "test_a_fork_that_would_not_be_a_copy": pod.NOT_PROMISED["forks"],
 }
@@ -44,6 +46,7 @@ NOT_PROMISED: dict[str, dict[str, str]] = {
         "read the host": pod.WITHOUT_LANDLOCK,
         "write to the kernel's files": pod.WITHOUT_LANDLOCK,
         "run a file of its own": pod.WITHOUT_LANDLOCK,
+        "calls of another architecture": "gVisor ends a program that makes a 32-bit call",
         "test_memory_that_is_reserved": pod.NOT_PROMISED["memory"],
         "signals that queue up": "gVisor refuses to limit them (sandbox/jail/namespaces.py)",
         "more processes than it may have": "gVisor does not count a user's processes (sandbox/jail/pod.py)",
