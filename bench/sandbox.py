@@ -5,8 +5,9 @@
 Starts the server as shipped and drives it over HTTP at concurrency 8 with the programs of each file (the python blocks
 of "solution"), those that end within one second. One JSON line a workload. Measured in the same run, on the same
 programs: `cold`, an unisolated `python -c` a program, as many at a time as there are slots; `limit`, the programs
-exec'd in one warm unisolated process a slot, which no sandbox can exceed. Ratios are to these, within each of
-`--rounds` rounds.
+exec'd in one warm unisolated process a slot, which no sandbox can exceed; `fork`, each in a fork of a process warmed
+as ours is and still nothing isolated, so that what lies between it and ours is the price of isolation. Ratios are to
+these, within each of `--rounds` rounds.
 """
 
 from __future__ import annotations
@@ -32,6 +33,9 @@ ROOT = Path(__file__).parents[1]
 sys.path[0] = str(ROOT)  # this file's folder holds this file, whose name is the package's
 
 from sandbox import AsyncSandbox, AsyncSession, ExecRequest, ExecResult, Limits  # noqa: E402
+from sandbox.environment import ENVIRONMENT  # noqa: E402
+from sandbox.jail import linux  # noqa: E402
+from sandbox.zygote import warm_up  # noqa: E402
 
 CONCURRENCY = 8
 ONE_SECOND = Limits(wall_seconds=1.0, cpu_seconds=1.0)
@@ -58,21 +62,22 @@ def measure(path: Path, url: str, limit: int, cold_count: int, workers: int, rou
     programs = asyncio.run(within_a_second(url, read_programs(path, limit)))
     workloads: dict[str, Callable[[], dict[str, Any]]] = {
         "cold": lambda: run_cold(programs[:cold_count], workers),
-        "limit": lambda: run_limit(programs, workers),
+        "limit": lambda: run_warm(programs, workers, import_libraries, exec_all),
+        "fork": lambda: run_warm(programs, workers, warm_as_ours, fork_all),
         "http single": lambda: asyncio.run(run_single(AsyncSandbox(url), programs)),
         "http batch": lambda: asyncio.run(run_batch(AsyncSandbox(url), programs)),
         "embedded": lambda: asyncio.run(run_single(AsyncSandbox(workers=workers), programs)),
     }
     taken = [{name: work() for name, work in workloads.items()} for _ in range(rounds)]
     for name in workloads:
+
+        def ratio(to: str, digits: int, name: str = name) -> float:
+            ratios: list[float] = [round_[name]["per_second"] / round_[to]["per_second"] for round_ in taken]
+            return round(statistics.median(ratios), digits)
+
         rates = sorted(round_[name]["per_second"] for round_ in taken)
-        to_limit = [round_[name]["per_second"] / round_["limit"]["per_second"] for round_ in taken]
-        to_cold = [round_[name]["per_second"] / round_["cold"]["per_second"] for round_ in taken]
         middle = sorted(taken, key=lambda round_: float(round_[name]["per_second"]))[rounds // 2][name]
-        ratios = {
-            "of_limit": round(statistics.median(to_limit), 3),
-            "times_cold": round(statistics.median(to_cold), 2),
-        }
+        ratios = {"of_limit": ratio("limit", 3), "of_fork": ratio("fork", 3), "times_cold": ratio("cold", 2)}
         report(workload=name, file=path.name, rounds=rounds, slowest=rates[0], fastest=rates[-1], **ratios, **middle)
 
 
@@ -141,19 +146,20 @@ def run_cold(programs: list[str], workers: int) -> dict[str, Any]:
     return rate(len(programs), time.perf_counter() - began) | percentiles(seconds)
 
 
-def run_limit(programs: list[str], workers: int) -> dict[str, Any]:
-    """The programs exec'd in `workers` warm processes, nothing isolated, nothing cleaned up between two."""
+def run_warm(
+    programs: list[str], workers: int, warm: Callable[[], None], execute: Callable[[list[str]], None]
+) -> dict[str, Any]:
+    """The programs in `workers` warm processes, nothing isolated."""
     ready, told = os.pipe()
     go_read, go_write = os.pipe()
     done_read, done_write = os.pipe()
     children = []
     for index in range(workers):
         if (child := os.fork()) == 0:
-            os.environ.update(OMP_NUM_THREADS="1", OPENBLAS_NUM_THREADS="1")
-            exec_all(["import numpy, sympy\nx = sympy.Symbol('x')\nsympy.solve(x**2 - 2, x)"])
+            warm()
             os.write(told, b".")
             os.read(go_read, 1)
-            exec_all(programs[index::workers])
+            execute(programs[index::workers])
             os.write(done_write, b".")
             os._exit(0)
         children.append(child)
@@ -171,7 +177,28 @@ def run_limit(programs: list[str], workers: int) -> dict[str, Any]:
     return rate(len(programs), spent)
 
 
+def import_libraries() -> None:
+    os.environ.update(OMP_NUM_THREADS="1", OPENBLAS_NUM_THREADS="1")
+    exec_all(["import numpy, sympy\nx = sympy.Symbol('x')\nsympy.solve(x**2 - 2, x)"])
+
+
+def warm_as_ours() -> None:
+    os.environ.update(ENVIRONMENT)
+    warm_up(["numpy", "sympy"], os.open("/proc", os.O_PATH | os.O_DIRECTORY))
+
+
+def fork_all(programs: Iterable[str]) -> None:
+    """Each program in a fork of this process, one after the other."""
+    for code in programs:
+        if (child := linux.fork()) == 0:
+            exec_all([code])
+            os._exit(0)
+        os.waitpid(child, 0)
+
+
 def exec_all(programs: Iterable[str]) -> None:
+    """The programs one after the other in this process, nothing cleaned up between two."""
+
     def stop(*_: object) -> None:
         raise TimeoutError
 
