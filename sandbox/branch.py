@@ -64,9 +64,15 @@ class Branch:
 
     userns = True
 
-    def __init__(self, pid: int, uid: int, gid: int, file_bytes: int) -> None:
-        self.pid, self.uid, self.gid, self.file_bytes = pid, uid, gid, file_bytes
-        self.pidfd = os.pidfd_open(pid)
+    def __init__(self, pid: int, parent: namespaces.Jail | Branch) -> None:
+        self.pid = pid
+        self.uid: int = parent.uid
+        self.gid: int = parent.gid
+        self.file_bytes: int = parent.file_bytes
+        try:
+            self.pidfd = os.pidfd_open(pid)
+        except OSError as error:  # it ended at once, or was never what it said
+            raise SessionBusy(f"the session did not fork: {error}") from None
         self.box = self.work = -1
 
     def hold(self, pid: int) -> None:
@@ -85,10 +91,11 @@ class Branch:
                 os.close(descriptor)
 
 
-def ask_for_branch(line: socket.socket) -> tuple[socket.socket, int, int]:
-    """Have the session fork; the new line, and the pids of the branch's init and of its program's process.
+def ask_for_branch(line: socket.socket) -> socket.socket:
+    """Have the session fork; the new line, on which `hear` tells of the branch's init, then of its program's process.
 
-    The pids come from the kernel beside the message, not from its text.
+    Raises:
+        OSError: the session does not read its line.
     """
     ours, theirs = wire.pair()
     ours.setsockopt(socket.SOL_SOCKET, socket.SO_PASSCRED, 1)
@@ -96,15 +103,19 @@ def ask_for_branch(line: socket.socket) -> tuple[socket.socket, int, int]:
     try:
         with theirs:
             wire.send(line, {"fork": True}, [theirs.fileno()])
-        init, program = _hear(ours), _hear(ours)
     except BaseException:
         ours.close()
         raise
-    ours.settimeout(None)
-    return ours, init, program
+    return ours
 
 
-def _hear(line: socket.socket) -> int:
+def hear(line: socket.socket, who: str) -> int:
+    """The pid of a branch's new process, "init" or "program": the kernel's word beside the message, not its text.
+
+    Raises:
+        SessionBusy: the session does not fork.
+        SandboxUnavailable: it may not.
+    """
     try:
         data, control, _, _ = line.recvmsg(4096, socket.CMSG_SPACE(12) + socket.CMSG_SPACE(64))
     except OSError as error:
@@ -116,7 +127,7 @@ def _hear(line: socket.socket) -> int:
         elif (level, kind) == (socket.SOL_SOCKET, socket.SCM_RIGHTS):  # nobody of ours sends any here
             for descriptor in array.array("i", content[: len(content) // 4 * 4]):
                 os.close(descriptor)
-    if not pid or data not in (b'{"branch": "init"}', b'{"branch": "program"}'):
+    if not pid or data != b'{"branch": "%s"}' % who.encode():
         raise SandboxUnavailable(
             "this machine lets no session be forked: it takes user namespaces (sysctl user.max_user_namespaces; "
             f"kernel.unprivileged_userns_clone=1 on older Debian) at most 30 deep. It said: {data[:200]!r}"
@@ -124,40 +135,65 @@ def _hear(line: socket.socket) -> int:
     return pid
 
 
-def furnish(branch: Branch, parent: namespaces.Jail | Branch, number: int, proc: int) -> None:
-    """Give the branch, whose init /proc calls `number`, a box of its own with a copy of its parent's files."""
-    ours, theirs = wire.pair()
-    with ours:
+class Furnisher:
+    """Gives a branch a box of its own with a copy of its parent's files.
+
+    By a process that steps into the branch's namespaces; it is forked while the session forks, and then waits.
+    """
+
+    def __init__(self, parent: namespaces.Jail | Branch, proc: int) -> None:
+        self._ours, theirs = wire.pair()
+
+        def child() -> NoReturn:
+            self._ours.close()  # so that this process sees the other one's end
+            _furnish_from_inside(theirs, parent, proc)
+
         with theirs:
-            pid = namespaces.fork(lambda: _furnish_from_inside(theirs, branch, parent, number, proc))
-        answer = wire.receive(ours)
-        linux.wait_for_end_of(pid)
-    if answer is None or "failed" in answer[0]:
-        raise SandboxUnavailable(f"the files could not be copied: {answer and answer[0]['failed']}")
-    branch.box, branch.work = answer[1]
+            self._pid = namespaces.fork(child)
+
+    def begin(self, number: int) -> None:
+        """The branch's init is there; /proc calls it `number`."""
+        wire.send(self._ours, {"number": number})
+
+    def finish(self, branch: Branch) -> None:
+        """Return when the box is ready.
+
+        Raises:
+            SandboxUnavailable: the files could not be copied.
+        """
+        answer = wire.receive(self._ours)
+        if answer is None or "failed" in answer[0]:
+            raise SandboxUnavailable(f"the files could not be copied: {answer and answer[0]['failed']}")
+        branch.box, branch.work = answer[1]
+
+    def close(self) -> None:
+        """End it, whether it has begun or not."""
+        self._ours.close()
+        linux.wait_for_end_of(self._pid)
 
 
-def _furnish_from_inside(
-    answer: socket.socket, branch: Branch, parent: namespaces.Jail | Branch, number: int, proc: int
-) -> NoReturn:
+def _furnish_from_inside(line: socket.socket, parent: namespaces.Jail | Branch, proc: int) -> NoReturn:
+    if (begun := wire.receive(line)) is None:
+        os._exit(0)
     try:
+        number = begun[0]["number"]
         # Opened first: from within the parent's user namespace this process may not look at the branch.
         user, mounts = (os.open(f"{number}/ns/{name}", os.O_RDONLY, dir_fd=proc) for name in ("user", "mnt"))
         if parent.userns:  # ids are mapped by one who has the rights in the parent's user namespace
             linux.setns(parent.pidfd, linux.CLONE_NEWUSER)
-        _map_ids(proc, number, branch)
+        _map_ids(proc, number, parent)
         linux.setns(user, linux.CLONE_NEWUSER)
         linux.setns(mounts, linux.CLONE_NEWNS)
-        os.setresgid(branch.gid, branch.gid, branch.gid)
-        os.setresuid(branch.uid, branch.uid, branch.uid)
-        tree.mount_box(branch.file_bytes, branch.uid, branch.gid)
+        os.setresgid(parent.gid, parent.gid, parent.gid)
+        os.setresuid(parent.uid, parent.uid, parent.uid)
+        tree.mount_box(parent.file_bytes, parent.uid, parent.gid)
         os.fchdir(parent.box)
         if any(os.listdir(folder) for folder in os.listdir(".")):
             _copy_files()
         flags = os.O_PATH | os.O_DIRECTORY
-        wire.send(answer, {}, [os.open(tree.BOX, flags), os.open(tree.WORK, flags)])
+        wire.send(line, {}, [os.open(tree.BOX, flags), os.open(tree.WORK, flags)])
     except OSError as error:  # shutil's own error is one
-        wire.send(answer, {"failed": str(error)[:1000]})
+        wire.send(line, {"failed": str(error)[:1000]})
     os._exit(0)
 
 
@@ -168,11 +204,11 @@ def _copy_files() -> None:
     shutil.copytree(".", tree.BOX, symlinks=True, ignore=_neither_file_nor_folder, dirs_exist_ok=True)
 
 
-def _map_ids(proc: int, number: int, branch: Branch) -> None:
+def _map_ids(proc: int, number: int, parent: namespaces.Jail | Branch) -> None:
     texts = (
         ("setgroups", "deny"),
-        ("uid_map", f"{branch.uid} {branch.uid} 1"),
-        ("gid_map", f"{branch.gid} {branch.gid} 1"),
+        ("uid_map", f"{parent.uid} {parent.uid} 1"),
+        ("gid_map", f"{parent.gid} {parent.gid} 1"),
     )
     for name, text in texts:
         descriptor = os.open(f"{number}/{name}", os.O_WRONLY, dir_fd=proc)

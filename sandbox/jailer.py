@@ -5,12 +5,13 @@ A session gets a user and a control group of its own.
 
 from __future__ import annotations
 
+import contextlib
 import os
 
 from sandbox import branch, wire
 from sandbox.branch import Branch
 from sandbox.census import Census
-from sandbox.errors import BadRequest, SandboxError, SandboxUnavailable, SessionBusy, SessionLost
+from sandbox.errors import BadRequest, SandboxUnavailable, SessionLost
 from sandbox.jail import cgroups, namespaces, none, pod
 from sandbox.jail.namespaces import Confinement, Jail
 from sandbox.life import Host, Life, Limits, Place
@@ -97,26 +98,25 @@ class Jailer:
         if not census.family(parent):
             raise SessionLost("the session ended before it could be forked")
         branch.refuse_if_entangled(census.watch, parent.numbers[0])
-        line, init, program = branch.ask_for_branch(parent.line)
-        try:
-            jail = Branch(init, parent.jail.uid, parent.jail.gid, parent.jail.file_bytes)
-        except OSError as error:  # it ended at once, or was never what it said
-            line.close()
-            raise SessionBusy(f"the session did not fork: {error}") from None
-        life = Life(name, jail, None, True, line, program, warm=parent.warm, parent=parent)
-        try:
-            number = census.number_in(parent, init)
-            if number is None:
-                raise SandboxUnavailable("the forked session ended at once")
-            branch.furnish(jail, parent.jail, number, self._host.proc)
+        with contextlib.ExitStack() as undo:
+            line = undo.enter_context(branch.ask_for_branch(parent.line))
+            with contextlib.closing(branch.Furnisher(parent.jail, self._host.proc)) as furnisher:
+                init = branch.hear(line, "init")
+                jail = Branch(init, parent.jail)
+                undo.callback(jail.end)
+                number = census.number_in(parent, init)
+                if number is None:
+                    raise SandboxUnavailable("the forked session ended at once")
+                furnisher.begin(number)
+                program = branch.hear(line, "program")
+                furnisher.finish(jail)
+            line.settimeout(None)
+            life = Life(name, jail, None, True, line, program, warm=parent.warm, parent=parent)
             life.numbers = [found for found in (census.number_in(parent, program), number) if found]
             if self._host.groups is not None:
                 self._sessions_opened += 1
                 life.group = self._session_group(self._host.groups)
             wire.send(line, {"go": True})
-        except (SandboxError, OSError):
-            line.close()
-            jail.end()
-            raise
+            undo.pop_all()
         parent.branches += 1
         return life
