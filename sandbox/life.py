@@ -77,6 +77,11 @@ class Life:
         """How many forks lie between a session and the one that was opened."""
         return 0 if self.parent is None else 1 + self.parent.depth
 
+    @property
+    def ended_by_us(self) -> bool:
+        """Whether we have ordered its end, by a limit or by a request."""
+        return bool(self.killed or self.why_ended or (self.cell and self.cell.why))
+
     def cpu_seconds(self) -> float:
         """CPU time of the program's process so far, from the kernel's clock for it."""
         if not self.pid:

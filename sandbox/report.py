@@ -108,8 +108,10 @@ def _status(
         # SIGXCPU and the SIGKILL one second after it are the kernel's own clock, which several processes may race past.
         by_clock = seen["signal"] in (24, 9) and seen["cpu"] >= request.limits.cpu_seconds
         return ("timeout" if by_clock else "killed"), None
-    if seen["alive"] or seen["exit_code"] is None:
+    if seen["alive"]:
         return ("error" if report["error"] else "ok"), report["error"]
+    if seen["exit_code"] is None:  # it ended, and nobody saw how
+        return "killed", None
     if seen["exit_code"] == 0:
         return "ok", None
     # Without a report (os._exit) the exit code is all there is to say.

@@ -37,7 +37,7 @@ from sandbox.nursery import Nursery
 from sandbox.overruns import Overruns
 from sandbox.poll import Poll
 from sandbox.spares import Spares
-from sandbox.undertaker import Undertaker
+from sandbox.undertaker import FROM_OUTSIDE, Undertaker
 
 
 class Slot:
@@ -228,11 +228,14 @@ class Slot:
         if isinstance(life.jail, Branch) and word.startswith(b'{"exited"'):
             self._end(life, _exit_status(word), life.cpu_seconds(), 0)
             return
+        if not word and isinstance(
+            life.jail, Branch
+        ):  # its init, which holds the line too, is gone: no one will tell us
+            self._end(life, None, life.cpu_seconds(), 0, lost=None if life.ended_by_us else FROM_OUTSIDE)
+            return
         if not word:  # closed by the program: it can never answer again
             self._poll.unwatch(life.line.fileno())
             self._undertaker.kill(life)
-            if isinstance(life.jail, Branch):  # no zygote will tell us
-                self._end(life, None, life.cpu_seconds(), 0)
             return
         self._undertaker.end_cell(life)
 

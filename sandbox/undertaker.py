@@ -20,6 +20,8 @@ from sandbox.life import Cell, Life
 from sandbox.nursery import Nursery
 from sandbox.poll import Poll
 
+FROM_OUTSIDE = "its jail was ended from outside"
+
 
 class Undertaker:
     """Takes lives out of `lives`, the slot's, and answers on `engine` for them."""
@@ -61,10 +63,10 @@ class Undertaker:
         del self._lives[life.name]
         work = os.dup(life.jail.work)
         killed_for_memory = life.group is not None and life.group.memory_killed()
-        ours = killed_for_memory or lost or life.killed or life.why_ended or (life.cell and life.cell.why)
+        ours = killed_for_memory or lost or life.ended_by_us
         # No program can kill its init: somebody else did, and the program died with it.
         if status == signal.SIGKILL and not ours and isinstance(life.jail, Jail) and life.jail.dies():
-            lost = "its jail was ended from outside"
+            lost = FROM_OUTSIDE
         self._release(life)
         if life.line is not None:
             with contextlib.suppress(KeyError):

@@ -32,6 +32,13 @@ async def started(**options: Any) -> AsyncIterator[Engine]:
         await engine.close()
 
 
+def namespace_pids(pid: int) -> list[str]:
+    """What a process is called in each pid namespace that it is in, the outermost first."""
+    found = re.search(r"^NSpid:\s+(.*)$", Path(f"/proc/{pid}/status").read_text(), re.MULTILINE)
+    assert found is not None
+    return found[1].split()
+
+
 def tree(pid: int) -> list[int]:
     found, todo = [], [pid]
     while todo:
@@ -119,6 +126,32 @@ def test_sessions_are_capped_and_one_cell_runs_at_a_time() -> None:
     asyncio.run(run())
 
 
+@pytest.mark.parametrize(("victim", "ours"), [("1", True), ("2", False)])
+def test_a_branch_whose_process_is_killed_gives_no_result_that_looks_like_one(victim: str, ours: bool) -> None:
+    """Its init (1) by somebody else: our failure. Its program's process (2): who killed that, nobody can tell."""
+
+    async def run() -> None:
+        async with started() as engine:
+            trunk = await engine.open_session()
+            branch = await engine.fork_session(trunk)
+            cell = asyncio.create_task(engine.run_in_session(branch, ExecRequest(code="import time; time.sleep(5)")))
+            await asyncio.sleep(0.2)
+            launcher = engine._crew._process.pid  # type: ignore[union-attr]
+            names = {pid: namespace_pids(pid) for pid in tree(launcher)}
+            deepest = max(map(len, names.values()))
+            os.kill(
+                next(pid for pid, ids in names.items() if len(ids) == deepest and ids[-1] == victim), signal.SIGKILL
+            )
+            if ours:
+                with pytest.raises(SandboxUnavailable, match="from outside"):
+                    await cell
+            else:
+                assert ((await cell).status, (await cell).state_lost) == ("killed", True)
+            assert (await engine.run_in_session(trunk, ExecRequest(code="1"))).value == "1"
+
+    asyncio.run(run())
+
+
 @pytest.mark.parametrize("depth", range(10))
 def test_every_process_may_be_killed_and_the_engine_recovers(depth: int) -> None:
     """From the launcher to the spares: the run that one carried fails as ours, later ones succeed."""
@@ -139,9 +172,7 @@ def test_every_process_may_be_killed_and_the_engine_recovers(depth: int) -> None
                     await asyncio.sleep(0.02)
             job = asyncio.create_task(engine.run(ExecRequest(code="import time, numpy; time.sleep(0.6)\n1")))
             await asyncio.sleep(0.2)
-            names = re.findall(r"^NSpid:\s+(.*)$", Path(f"/proc/{family[depth]}/status").read_text(), re.MULTILINE)[
-                0
-            ].split()
+            names = namespace_pids(family[depth])
             os.kill(family[depth], signal.SIGKILL)
             with suppress(SandboxUnavailable):
                 done = await job
