@@ -48,6 +48,10 @@ class Cell:
     cpu_before: float
     limits: Limits
     why: str | None = None  # timeout or cancelled, once we have decided to end it
+    looked_at: float = 0.0  # when its memory was, where no control group counts it
+
+    def __post_init__(self) -> None:
+        self.looked_at = self.began
 
 
 @dataclass

@@ -35,7 +35,9 @@ class Overruns:
         waits += [_OFTEN_SECONDS] if waits else []
         waits += [_EMPTIED_LOOK_SECONDS] if emptied else []
         waits += [life.given_up_at - now for life in self._lives.values() if life.given_up_at < math.inf]
-        waits += [LOOK_SECONDS for life in self._lives.values() if life.group is None and life.cell]
+        waits += [
+            life.cell.looked_at + LOOK_SECONDS - now for life in self._lives.values() if life.cell and not life.group
+        ]
         return max(min(waits), 0.0) * 1000 if waits else None
 
     def forgive(self, late: float) -> None:
@@ -63,9 +65,12 @@ class Overruns:
 
     def of_memory(self) -> Iterator[Life]:
         """Those that use more than they may where no control group ends them; `cell.why` says so now."""
-        watch = self._census.watch
+        watch, now = self._census.watch, time.monotonic()
         for life in list(self._lives.values()):
-            if life.group is not None or not life.cell or life.cell.why or not life.pid:
+            if life.group is not None or not life.cell or now < life.cell.looked_at + LOOK_SECONDS:
+                continue
+            life.cell.looked_at = now
+            if life.cell.why or not life.pid:
                 continue
             family = self._census.family(life)
             inherited = self._nursery.inherited(life)
