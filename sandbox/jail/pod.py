@@ -29,6 +29,7 @@ NOT_PROMISED = {
     "memory": "a run's memory is watched, not limited, as a whole; what its processes share counts for each of them",
     "names": "a run sees the container's process numbers, and its working directory has another name in each slot",
     "channels": "two runs that mean to can pass each other bytes, by /dev/shm and by what the kernel shows to all",
+    "network": "a run opens no connection, but sees the container's network: its interfaces and addresses",
     "forks": "sessions cannot be forked",
 }
 # Where the kernel offers less: before Linux 5.13, and under gVisor.

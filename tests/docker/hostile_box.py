@@ -30,7 +30,7 @@ _IN_A_POD = {
     "test_100_runs_give_the_same_bytes": pod.NOT_PROMISED["names"],
     "kill the parent": pod.NOT_PROMISED["names"],
     "the name of the machine": pod.NOT_PROMISED["names"],
-    "addresses of the machine": pod.NOT_PROMISED["channels"],
+    "addresses of the machine": pod.NOT_PROMISED["network"],
     "test_neither_branch_sees": pod.NOT_PROMISED["forks"],
     "test_a_branch_": pod.NOT_PROMISED["forks"],
     "test_nothing_that_a_closed_parent_started": pod.NOT_PROMISED["forks"],
