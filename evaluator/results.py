@@ -16,6 +16,7 @@ import fcntl
 import hashlib
 import json
 import os
+import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -29,6 +30,7 @@ from evaluator.tool import ToolCall
 from sandbox.errors import InputError
 
 CONFIG, RESULTS = "config.json", "results.jsonl"
+_LOCK_PATIENCE_SECONDS = 5.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -194,13 +196,7 @@ class ResultFile:
         self._path = folder / RESULTS
         self._file: IO[str] = self._path.open("a", encoding="utf-8")
         try:
-            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            self._file.close()
-            raise InputError(
-                f"{folder}: another process is writing results there; wait for it or choose --out"
-            ) from None
-        try:
+            self._lock(folder)
             if (folder / CONFIG).exists():
                 refuse_other(folder, read_config(folder), config)
             write_config(folder, config)
@@ -213,6 +209,20 @@ class ResultFile:
         except BaseException:
             self._file.close()
             raise
+
+    def _lock(self, folder: Path) -> None:
+        """Keep others from writing. A killed run's engine, a fork of it, holds the lock until it has ended, too."""
+        until = time.monotonic() + _LOCK_PATIENCE_SECONDS
+        while True:
+            try:
+                fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                return
+            except BlockingIOError:
+                if time.monotonic() > until:
+                    raise InputError(
+                        f"{folder}: another process is writing results there; wait for it or choose --out"
+                    ) from None
+                time.sleep(0.1)
 
     def _drop_torn_line(self) -> None:
         whole = self._path.read_bytes()
