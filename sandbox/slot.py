@@ -228,9 +228,7 @@ class Slot:
         if isinstance(life.jail, Branch) and word.startswith(b'{"exited"'):
             self._end(life, _exit_status(word), life.cpu_seconds(), 0)
             return
-        if not word and isinstance(
-            life.jail, Branch
-        ):  # its init, which holds the line too, is gone: no one will tell us
+        if not word and isinstance(life.jail, Branch):  # its init, which holds the line too, is gone: no one will tell
             self._end(life, None, life.cpu_seconds(), 0, lost=None if life.ended_by_us else FROM_OUTSIDE)
             return
         if not word:  # closed by the program: it can never answer again

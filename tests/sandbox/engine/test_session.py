@@ -168,6 +168,17 @@ def test_a_branch_that_dies_leaves_its_parent(box: Any, session: str) -> None:
     assert box.cell(session, "a").value == "1"
 
 
+def test_a_branch_cannot_signal_its_init_to_death(box: Any, session: str) -> None:
+    """Its end would look like one from outside, which is no program's."""
+    box.cell(session, "import signal\nfor n in (10, 15): signal.signal(n, lambda *_: os._exit(1))")
+    branch = box.do("fork", session=session)
+    code = (
+        "import os, time\nfor n in (1, 2, 6, 9, 10, 11, 15, 40): os.kill(1, n)\ntime.sleep(0.2); signal.getsignal(15)"
+    )
+    assert "<lambda>" in box.cell(branch, code).value, "the branch itself keeps its handlers"
+    box.do("close", session=branch)
+
+
 def test_a_parent_that_times_out_leaves_its_branch(box: Any) -> None:
     trunk = box.do("open")
     box.cell(trunk, "a = 1")
