@@ -69,15 +69,18 @@ def measure(path: Path, url: str, limit: int, cold_count: int, workers: int, rou
         "embedded": lambda: asyncio.run(run_single(AsyncSandbox(workers=workers), programs)),
     }
     taken = [{name: work() for name, work in workloads.items()} for _ in range(rounds)]
+
+    def ratio(name: str, to: str) -> float:
+        return statistics.median(round_[name]["per_second"] / round_[to]["per_second"] for round_ in taken)
+
     for name in workloads:
-
-        def ratio(to: str, digits: int, name: str = name) -> float:
-            ratios: list[float] = [round_[name]["per_second"] / round_[to]["per_second"] for round_ in taken]
-            return round(statistics.median(ratios), digits)
-
         rates = sorted(round_[name]["per_second"] for round_ in taken)
         middle = sorted(taken, key=lambda round_: float(round_[name]["per_second"]))[rounds // 2][name]
-        ratios = {"of_limit": ratio("limit", 3), "of_fork": ratio("fork", 3), "times_cold": ratio("cold", 2)}
+        ratios = {
+            "of_limit": round(ratio(name, "limit"), 3),
+            "of_fork": round(ratio(name, "fork"), 3),
+            "times_cold": round(ratio(name, "cold"), 2),
+        }
         report(workload=name, file=path.name, rounds=rounds, slowest=rates[0], fastest=rates[-1], **ratios, **middle)
 
 

@@ -227,15 +227,13 @@ class Slot:
             word = b""
         if isinstance(life.jail, Branch) and word.startswith(b'{"exited"'):
             self._end(life, _exit_status(word), life.cpu_seconds(), 0)
-            return
-        if not word and isinstance(life.jail, Branch):  # its init, which holds the line too, is gone: no one will tell
+        elif word:
+            self._undertaker.end_cell(life)
+        elif isinstance(life.jail, Branch):  # its init, which holds the line too, is gone: no one will tell us
             self._end(life, None, life.cpu_seconds(), 0, lost=None if life.ended_by_us else FROM_OUTSIDE)
-            return
-        if not word:  # closed by the program: it can never answer again
+        else:  # closed by the program: it can never answer again
             self._poll.unwatch(life.line.fileno())
             self._undertaker.kill(life)
-            return
-        self._undertaker.end_cell(life)
 
     def _end(self, life: Life, status: int | None, cpu: float, rss: int, lost: str | None = None) -> None:
         self._undertaker.end(life, status, cpu, rss, lost)
