@@ -1,9 +1,9 @@
 """Forks a session: a copy of its memory by fork, of its files by copying, in namespaces of its own.
 
 A process can only be born in the pid namespace of its parent or in one below it, so a branch lives in a namespace
-nested in its parent's. The session's own process makes it (`runner.Branching`): it steps into new user, pid and mount
-namespaces, which its filter allows it and nobody else, and forks. The slot then gives the branch a box of its own and
-copies the files. A branch outlives its parent: see `Slot`.
+nested in its parent's. The session's own process makes it (`runner.branch_off`): it forks into new user, pid and mount
+namespaces, which its filter allows it and nobody else. The slot then gives the branch a box of its own and copies the
+files. A branch outlives its parent: see `Slot`.
 
 Refused where a fork would not be a copy: other threads or child processes, open files or pipes, shared memory.
 """
@@ -28,7 +28,7 @@ from sandbox.jail import linux, namespaces, tree
 from sandbox.memory import Watch
 from sandbox.runner import LINE_FD
 
-_SETTLED_SECONDS = 0.1  # by then the go-between of an earlier fork is gone, and a branch has put its line in place
+_SETTLED_SECONDS = 0.1  # by then a new branch has put its line in place
 _SECONDS = 2.0  # a session that has not forked by then will not
 
 
@@ -45,12 +45,12 @@ def _entanglement(watch: Watch, number: int) -> str | None:
     try:
         threads = len(watch.names(f"{number}/task"))
         files = [name for name in watch.names(f"{number}/fd") if int(name) > 2 and int(name) != LINE_FD]
-        shared = re.search(r"^\S+ .w.s", watch.read(f"{number}/maps"), re.MULTILINE)
+        shared = re.search(r" .w.s [0-9a-f]{8} ", watch.read(f"{number}/maps"))
     except OSError as error:
         return f"the session cannot be examined ({error.strerror})"
     if threads > 1:
         return f"the session runs {threads - 1} threads of its own; a fork would lose them"
-    if children := watch.children(number):
+    if children := [child for child in watch.children(number) if watch.signals_its_end(child)]:
         return f"the session has {len(children)} child processes; wait for them before the fork"
     if files:
         return f"the session has {len(files)} open files or pipes; close them, both sides would share them"
@@ -120,6 +120,8 @@ def hear(line: socket.socket, who: str) -> int:
         data, control, _, _ = line.recvmsg(4096, socket.CMSG_SPACE(12) + socket.CMSG_SPACE(64))
     except OSError as error:
         raise SessionBusy(f"the session did not fork ({error})") from None
+    if not data:
+        raise SessionBusy("the session's branch ended before it had begun")
     pid = 0
     for level, kind, content in control:
         if (level, kind) == (socket.SOL_SOCKET, socket.SCM_CREDENTIALS):
@@ -138,22 +140,26 @@ def hear(line: socket.socket, who: str) -> int:
 class Furnisher:
     """Gives a branch a box of its own with a copy of its parent's files.
 
-    By a process that steps into the branch's namespaces; it is forked while the session forks, and then waits.
+    By a process that steps into the branch's namespaces, from which there is no way back: one a branch. It is forked
+    beforehand, so that nobody waits for that.
     """
 
-    def __init__(self, parent: namespaces.Jail | Branch, proc: int) -> None:
+    def __init__(self, proc: int) -> None:
         self._ours, theirs = wire.pair()
+        self.begun = False
 
         def child() -> NoReturn:
-            self._ours.close()  # so that this process sees the other one's end
-            _furnish_from_inside(theirs, parent, proc)
+            linux.close_all_except({theirs.fileno(), proc})  # the boxes and lines of others end with those
+            _furnish_from_inside(theirs, proc)
 
         with theirs:
             self._pid = namespaces.fork(child)
 
-    def begin(self, number: int) -> None:
+    def begin(self, number: int, parent: namespaces.Jail | Branch) -> None:
         """The branch's init is there; /proc calls it `number`."""
-        wire.send(self._ours, {"number": number})
+        self.begun = True
+        settings = {"uid": parent.uid, "gid": parent.gid, "userns": parent.userns, "file_bytes": parent.file_bytes}
+        wire.send(self._ours, {"number": number, **settings}, [parent.pidfd, parent.box])
 
     def finish(self, branch: Branch) -> None:
         """Return when the box is ready.
@@ -172,22 +178,23 @@ class Furnisher:
         linux.wait_for_end_of(self._pid)
 
 
-def _furnish_from_inside(line: socket.socket, parent: namespaces.Jail | Branch, proc: int) -> NoReturn:
+def _furnish_from_inside(line: socket.socket, proc: int) -> NoReturn:
     if (begun := wire.receive(line)) is None:
         os._exit(0)
+    message, (parent, parents_box) = begun
+    number, uid, gid = message["number"], message["uid"], message["gid"]
     try:
-        number = begun[0]["number"]
         # Opened first: from within the parent's user namespace this process may not look at the branch.
         user, mounts = (os.open(f"{number}/ns/{name}", os.O_RDONLY, dir_fd=proc) for name in ("user", "mnt"))
-        if parent.userns:  # ids are mapped by one who has the rights in the parent's user namespace
-            linux.setns(parent.pidfd, linux.CLONE_NEWUSER)
-        _map_ids(proc, number, parent)
+        if message["userns"]:  # ids are mapped by one who has the rights in the parent's user namespace
+            linux.setns(parent, linux.CLONE_NEWUSER)
+        _map_ids(proc, number, uid, gid)
         linux.setns(user, linux.CLONE_NEWUSER)
         linux.setns(mounts, linux.CLONE_NEWNS)
-        os.setresgid(parent.gid, parent.gid, parent.gid)
-        os.setresuid(parent.uid, parent.uid, parent.uid)
-        tree.mount_box(parent.file_bytes, parent.uid, parent.gid)
-        os.fchdir(parent.box)
+        os.setresgid(gid, gid, gid)
+        os.setresuid(uid, uid, uid)
+        tree.mount_box(message["file_bytes"], uid, gid)
+        os.fchdir(parents_box)
         if any(os.listdir(folder) for folder in os.listdir(".")):
             _copy_files()
         flags = os.O_PATH | os.O_DIRECTORY
@@ -204,13 +211,8 @@ def _copy_files() -> None:
     shutil.copytree(".", tree.BOX, symlinks=True, ignore=_neither_file_nor_folder, dirs_exist_ok=True)
 
 
-def _map_ids(proc: int, number: int, parent: namespaces.Jail | Branch) -> None:
-    texts = (
-        ("setgroups", "deny"),
-        ("uid_map", f"{parent.uid} {parent.uid} 1"),
-        ("gid_map", f"{parent.gid} {parent.gid} 1"),
-    )
-    for name, text in texts:
+def _map_ids(proc: int, number: int, uid: int, gid: int) -> None:
+    for name, text in (("setgroups", "deny"), ("uid_map", f"{uid} {uid} 1"), ("gid_map", f"{gid} {gid} 1")):
         descriptor = os.open(f"{number}/{name}", os.O_WRONLY, dir_fd=proc)
         try:
             os.write(descriptor, text.encode())

@@ -30,19 +30,6 @@ class Census:
             life.numbers = [number for number in found if number]
         return self.watch.family(*life.numbers)
 
-    def number_in(self, life: Life, pid: int) -> int | None:
-        """What /proc calls a process of the family that this one knows as `pid`; None if there is none.
-
-        Looked for several times: one whose parent has just ended is for a moment in neither list of children.
-        """
-        for _ in range(100):
-            if number := self.watch.number_of(pid, self.family(life)):
-                return number
-            if not _exists(pid):
-                return None
-            time.sleep(0.001)
-        return None
-
     def sweep(self, life: Life) -> bool:
         """Kill a session's processes but not those of its branches; False if they multiply faster than that."""
         own_level = len(self.watch.in_namespaces(self.watch.self_pid)) - 1
@@ -57,13 +44,3 @@ class Census:
                     os.kill(names[own_level], signal.SIGKILL)
             time.sleep(0.001)
         return False
-
-
-def _exists(pid: int) -> bool:
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        pass
-    return True

@@ -11,7 +11,7 @@ import os
 from sandbox import branch, wire
 from sandbox.branch import Branch
 from sandbox.census import Census
-from sandbox.errors import BadRequest, SandboxUnavailable, SessionLost
+from sandbox.errors import BadRequest, SessionLost
 from sandbox.jail import cgroups, namespaces, none, pod
 from sandbox.jail.namespaces import Confinement, Jail
 from sandbox.life import Host, Life, Limits, Place
@@ -30,6 +30,7 @@ class Jailer:
         self._forker = namespaces.Forker(host.proc)
         self._group = host.enter_group(index)
         self._sessions_opened = 0
+        self._furnisher = branch.Furnisher(host.proc) if host.isolated else None
 
     def settle(self, name: str, limits: Limits, *, session: bool, warm: bool) -> Life:
         """A life that has its jail, and a session its control group, but no process yet.
@@ -100,23 +101,28 @@ class Jailer:
         branch.refuse_if_entangled(census.watch, parent.numbers[0])
         with contextlib.ExitStack() as undo:
             line = undo.enter_context(branch.ask_for_branch(parent.line))
-            with contextlib.closing(branch.Furnisher(parent.jail, self._host.proc)) as furnisher:
-                init = branch.hear(line, "init")
-                jail = Branch(init, parent.jail)
-                undo.callback(jail.end)
-                number = census.number_in(parent, init)
-                if number is None:
-                    raise SandboxUnavailable("the forked session ended at once")
-                furnisher.begin(number)
-                program = branch.hear(line, "program")
-                furnisher.finish(jail)
-            line.settimeout(None)
-            life = Life(name, jail, None, True, line, program, warm=parent.warm, parent=parent)
-            life.numbers = [found for found in (census.number_in(parent, program), number) if found]
+            furnisher = self._furnisher
+            assert furnisher is not None, "there is one wherever there are jails"
+            jail = Branch(branch.hear(line, "init"), parent.jail)
+            undo.callback(jail.end)
+            number = namespaces.number(self._host.proc, jail.pidfd)
+            furnisher.begin(number, parent.jail)
+            life = Life(name, jail, None, True, line, warm=parent.warm, parent=parent)
             if self._host.groups is not None:
                 self._sessions_opened += 1
                 life.group = self._session_group(self._host.groups)
+                undo.callback(life.group.remove)
+            life.pid = branch.hear(line, "program")
+            life.numbers = [namespaces.number_of(self._host.proc, life.pid), number]
+            furnisher.finish(jail)
+            line.settimeout(None)
             wire.send(line, {"go": True})
             undo.pop_all()
         parent.branches += 1
         return life
+
+    def prepare_for_fork(self) -> None:
+        """Replace the process that has furnished a branch, while nobody waits for the next."""
+        if self._furnisher is not None and self._furnisher.begun:
+            self._furnisher.close()
+            self._furnisher = branch.Furnisher(self._host.proc)

@@ -51,6 +51,16 @@ class Watch:
                     found.extend(int(child) for child in self.read(f"{pid}/task/{task}/children").split())
         return found
 
+    def signals_its_end(self, pid: int) -> bool:
+        """Whether the process's parent will hear of its end, as of a usual child's; False if it is gone."""
+        with contextlib.suppress(OSError):
+            return self._fields_of_stat(pid)[38] != "0"
+        return False
+
+    def _fields_of_stat(self, pid: int) -> list[str]:
+        """As proc(5) counts them, from 1; the first two stand empty: the name may hold anything."""
+        return ["", "", "", *self.read(f"{pid}/stat").rpartition(")")[2].split()]
+
     def in_namespaces(self, pid: int) -> list[int]:
         """What the process is called from that /proc inwards, one number a nested namespace; empty if it is gone."""
         with contextlib.suppress(OSError):
@@ -79,8 +89,7 @@ class Watch:
         ticks = 0
         for pid in pids:
             with contextlib.suppress(OSError):
-                # After the name, which may hold anything but ends with the last bracket: proc(5), fields 14 to 17.
-                ticks += sum(map(int, self.read(f"{pid}/stat").rpartition(")")[2].split()[11:15]))
+                ticks += sum(map(int, self._fields_of_stat(pid)[14:18]))
         return ticks / os.sysconf("SC_CLK_TCK")
 
     def in_use(self, pids: list[int], inherited: int) -> int:

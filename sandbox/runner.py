@@ -290,23 +290,25 @@ def serve_session(stage: Stage, oom_score: int) -> NoReturn:
 def branch_off(new_line: int) -> None:
     """Fork this session. Returns in it, and in the branch, once that is furnished and has its own line for ours.
 
-    By libc's fork: `random` would take another seed in the branch, and a copy it is to be.
+    Not by `os.fork`: `random` would take another seed in the branch, and a copy it is to be.
 
-    Three forks: the first steps into new namespaces, where the second is init, and the third runs the cells.
+    Two forks: the first is the init of new namespaces, the second, in there, runs the cells. This process stays the
+    parent of the init, which is none of the children that the session's own code can wait for.
     """
-    if child := linux.fork():
-        os.close(new_line)
-        os.waitpid(child, 0)
-        return
     line = socket.socket(fileno=new_line)
+    linux.collect_forked_into()  # the inits of branches that have ended
     try:
-        linux.unshare(seccomp.SESSION_FORK_FLAGS)
-        linux.drop_capabilities()  # the new user namespace gave this process all of them, in there
+        init = linux.fork_into(seccomp.SESSION_FORK_FLAGS)
     except OSError as error:
         wire.send(line, {"failed": str(error)})
+        init = -1
+    if init:
+        line.close()
+        return
+    try:
+        linux.drop_capabilities()  # the new user namespace gave this process all of them, in there
+    except OSError:
         os._exit(1)
-    if linux.fork():
-        os._exit(0)
     wire.send(line, {"branch": "init"})
     if program := linux.fork():
         _be_init(line, program)

@@ -156,12 +156,13 @@ class Slot:
         except (SandboxError, OSError) as error:
             kind = type(error).__name__ if isinstance(error, SandboxError) else SandboxUnavailable.__name__
             wire.send(self._engine, {"unforked": message["id"], "kind": kind, "reason": str(error)})
-            return
-        assert life.line is not None
-        life.line.setblocking(False)
-        self._lives[life.name] = life
-        self._poll.watch(life.line.fileno(), partial(self._on_line, life))
-        self._opened(life, life.jail.pid, life.pid)
+        else:
+            assert life.line is not None
+            life.line.setblocking(False)
+            self._lives[life.name] = life
+            self._poll.watch(life.line.fileno(), partial(self._on_line, life))
+            self._opened(life, life.jail.pid, life.pid)
+        self._jailer.prepare_for_fork()
 
     def _opened(self, life: Life, *pids: int) -> None:
         """Tell that a session is open; then, before its first cell, put its processes into its group (up to 10 ms)."""

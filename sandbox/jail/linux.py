@@ -33,6 +33,7 @@ PR_SET_SECCOMP = 22
 PR_SET_NO_NEW_PRIVS = 38
 
 _SYS_MOUNT_SETATTR = 442
+_SYS_CLONE = 56 if os.uname().machine == "x86_64" else 220  # the latter on every machine since
 _SYS_OPENAT2 = 437
 _AT_EMPTY_PATH, _AT_RECURSIVE = 0x1000, 0x8000
 ATTR_RDONLY, ATTR_NOSUID, ATTR_NODEV, ATTR_NOEXEC = 1, 2, 4, 8
@@ -42,6 +43,7 @@ MADV_COLLAPSE = 25
 
 CLONE_VM, CLONE_FILES = 0x00000100, 0x00000400
 WAITER_STACK_BYTES = 16384
+_WCLONE = -0x80000000  # __WCLONE, as the signed number that `os.waitpid` takes
 
 _libc = ctypes.CDLL(None, use_errno=True)
 _libc.syscall.restype = ctypes.c_long
@@ -85,6 +87,23 @@ def fork() -> int:
     if threading.active_count() > 1:
         return os.fork()
     return _check(_libc_with_gil.fork(), "fork")
+
+
+def fork_into(namespaces: int) -> int:
+    """Fork, the child in new `namespaces`; its pid, and 0 in the child.
+
+    It sends no signal when it ends, and so is none of those that `os.wait` and its like know of (clone(2),
+    "clone" children): see `collect_forked_into`. It forks on by `fork`, never by this.
+    """
+    return _check(_libc_with_gil.syscall(ctypes.c_long(_SYS_CLONE), ctypes.c_long(namespaces), None, None, None, None),
+                  f"clone {namespaces:#x}")  # fmt: skip
+
+
+def collect_forked_into() -> None:
+    """Collect those children of `fork_into` that have ended."""
+    with contextlib.suppress(ChildProcessError):
+        while os.waitpid(-1, _WCLONE | os.WNOHANG)[0]:
+            pass
 
 
 def wait_for_end_of(child: int) -> None:

@@ -116,7 +116,7 @@ class Jail:
         self.pidfd = os.pidfd_open(self.pid)
         try:
             if userns:
-                _map_own_ids(forker.proc, _number(forker.proc, self.pidfd))
+                _map_own_ids(forker.proc, number(forker.proc, self.pidfd))
             with forker.among_the_mounts_of(self.pidfd):
                 tree.mount_box(file_bytes, uid, gid)
                 self.box, self.work = (os.open(path, os.O_PATH | os.O_DIRECTORY) for path in (tree.BOX, tree.WORK))
@@ -152,10 +152,19 @@ class Jail:
             os.close(descriptor)
 
 
-def _number(proc: int, pidfd: int) -> int:
-    """What `proc` calls the process behind a descriptor of ours."""
+def number(proc: int, pidfd: int) -> int:
+    """What `proc` calls the process behind a descriptor of ours; -1 if it is gone."""
     with os.fdopen(os.open(f"self/fdinfo/{pidfd}", os.O_RDONLY, dir_fd=proc)) as file:
         return next(int(line.split()[1]) for line in file if line.startswith("Pid:"))
+
+
+def number_of(proc: int, pid: int) -> int:
+    """The same of a process that this one knows as `pid`. Raises OSError if there is none."""
+    pidfd = os.pidfd_open(pid)
+    try:
+        return number(proc, pidfd)
+    finally:
+        os.close(pidfd)
 
 
 def _map_own_ids(proc: int, who: int | str) -> None:

@@ -28,7 +28,7 @@ DENIED: dict[str, tuple[int | None, int | None]] = {
     "open_tree": (428, 428), "move_mount": (429, 429), "fsopen": (430, 430), "fsconfig": (431, 431),
     "fsmount": (432, 432), "fspick": (433, 433), "mount_setattr": (442, 442),
     "name_to_handle_at": (303, 264), "open_by_handle_at": (304, 265), "quotactl": (179, 60), "quotactl_fd": (443, 443),
-    # namespaces; `clone` is judged by its flags below
+    # namespaces; `clone`, which makes them too, is judged by its flags below
     "setns": (308, 268), "unshare": (272, 97),
     # the kernel's own code and facilities
     "kexec_load": (246, 104), "kexec_file_load": (320, 294), "init_module": (175, 105), "finit_module": (313, 273),
@@ -52,11 +52,10 @@ DENIED: dict[str, tuple[int | None, int | None]] = {
     "mq_notify": (244, 184), "mq_getsetattr": (245, 185), "socket": (41, 198),
 }  # fmt: skip
 CLONE = (56, 220)
-UNSHARE = DENIED["unshare"]
 CLONE3 = 435
 NEWEST_KNOWN = 462  # mseal; what came later is answered with ENOSYS
 ANY_NAMESPACE = 0x7E020000  # CLONE_NEW{NS,CGROUP,UTS,IPC,USER,PID,NET}; NEWTIME is for unshare alone
-# What a session may do, and nothing else may: step into new, empty namespaces to be forked (sandbox/runner.py).
+# What a session may do, and nothing else may: fork into new, empty namespaces (sandbox/runner.py).
 SESSION_FORK_FLAGS = linux.CLONE_NEWUSER | linux.CLONE_NEWPID | linux.CLONE_NEWNS | linux.CLONE_NEWIPC
 
 _ARCHITECTURES = {"x86_64": (0, 0xC000003E), "aarch64": (1, 0xC00000B7)}  # column, AUDIT_ARCH_*
@@ -86,11 +85,8 @@ def assemble(*, session: bool, machine: str | None = None) -> bytes:
     flags: _Instruction = (_LOAD, 0, 0, _ARGUMENT_0)
     verdicts = {number: refused for numbers in DENIED.values() if (number := numbers[column]) is not None}
     verdicts[CLONE3] = unknown
-    verdicts[CLONE[column]] = [flags, (_JUMP_ANY_BIT, 0, 1, ANY_NAMESPACE), *refused, *allowed]
-    if session:
-        unshare = UNSHARE[column]
-        assert unshare is not None
-        verdicts[unshare] = [flags, (_JUMP_EQUAL, 0, 1, SESSION_FORK_FLAGS), *allowed, *refused]
+    of_a_session: list[_Instruction] = [(_JUMP_EQUAL, 0, 1, SESSION_FORK_FLAGS), *allowed] if session else []
+    verdicts[CLONE[column]] = [flags, *of_a_session, (_JUMP_ANY_BIT, 0, 1, ANY_NAMESPACE), *refused, *allowed]
     ranges: list[tuple[int, list[_Instruction]]] = []  # from which number on a verdict holds
     for number in range(NEWEST_KNOWN + 1):
         verdict = verdicts.get(number, allowed)

@@ -127,11 +127,11 @@ class Box:
         self.run("1")
         self.run("import sympy")
         self.pid = self._process.pid
-        # The driver, launcher, warden, mother; two slots, each with a bare and a warm zygote and a spare of
-        # each kind: an init and a process that waits for a program.
+        # The driver, launcher, warden, mother; two slots, each with a bare and a warm zygote, a spare of each kind (an
+        # init and a process that waits for a program), and one that waits for a session's fork.
         deadline = time.monotonic() + 30.0
-        while (count := len(descendants(self.pid))) != 18:
-            assert time.monotonic() < deadline, f"the engine has {count} processes at rest, not 18"
+        while (count := len(descendants(self.pid))) != 20:
+            assert time.monotonic() < deadline, f"the engine has {count} processes at rest, not 20"
             time.sleep(0.05)
         self.resting = self.leftovers()
         readings = 0

@@ -213,12 +213,33 @@ def test_a_session_may_step_into_no_other_namespaces(box: Any, session: str) -> 
     assert box.cell(session, code).value == "([-1, -1, -1], -1)"
 
 
+def test_a_session_that_forks_into_namespaces_by_itself_gains_nothing(box: Any, session: str) -> None:
+    code = (
+        "import ctypes, os\nlibc = ctypes.CDLL(None)\nr, w = os.pipe()\n"
+        "clone = {'x86_64': 56, 'aarch64': 220}[os.uname().machine]\n"
+        "if (child := libc.syscall(clone, 0x38020000, 0, 0, 0, 0)) == 0:\n"
+        "    tries = libc.mount(b'x', b'/box', b'tmpfs', 0, 0), libc.unshare(0x20000), libc.chroot(b'/box')\n"
+        "    os.write(w, repr(tries).encode()); os._exit(0)\n"
+        "os.waitpid(child, -0x80000000)[1], os.read(r, 100)"
+    )
+    assert box.cell(session, code).value == "(0, b'(-1, -1, -1)')"
+
+
+def test_a_session_s_code_meets_none_of_its_branches_as_children(box: Any, session: str) -> None:
+    code = "import os\ntry: print(os.wait())\nexcept ChildProcessError as error: print('none')"
+    branches = [box.do("fork", session=session) for _ in range(2)]
+    for branch in branches:
+        assert box.cell(session, code).stdout == box.cell(branch, code).stdout == "none\n"
+        box.do("close", session=branch)
+    assert box.cell(session, code).stdout == "none\n"
+
+
 # Answers the order to fork in its own words, by processes that are gone when they are heard of, and sends open files
 # along, which must not stay open with those who hear it.
 LIES_ABOUT_FORKING = """
 import os, socket, sys
 fork = os.fork
-def lie():
+def lie(_):
     line = sys._getframe(1).f_locals["new_line"]
     for word in (b'{"branch": "init"}', b'{"branch": "program"}'):
         if (child := fork()) == 0:
@@ -226,7 +247,7 @@ def lie():
             os._exit(0)
         os.waitpid(child, 0)
     return fork() or os._exit(0)
-sys.modules["sandbox.jail.linux"].fork = os.fork = lie
+sys.modules["sandbox.jail.linux"].fork_into = lie
 """
 
 
