@@ -13,7 +13,7 @@ import time
 import warnings
 from collections import Counter, OrderedDict, deque
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from sandbox.crew import Crew, Station
@@ -172,7 +172,7 @@ class Engine:
         self, turn: Turn, station: Station, request: ExecRequest, queued: float, session: Session | None = None
     ) -> ExecResult:
         name = secrets.token_hex(8)
-        message: dict[str, Any] = {"id": name, "limits": asdict(request.limits)}
+        message: dict[str, Any] = {"id": name, "limits": request.limits.to_json()}
         if session is None:
             message |= {"op": "run", "warm": station.warm(request.code)}
         else:
@@ -202,7 +202,8 @@ class Engine:
         self._outcomes[result.status] += 1
         if result.status in ("timeout", "memory_limit", "killed"):
             self._kills[result.status] += 1
-        self._bytes_dropped += sum(asdict(result.truncated).values())
+        cut = result.truncated
+        self._bytes_dropped += cut.stdout + cut.stderr + cut.value
 
     async def _acquire(self, most_seconds: float) -> tuple[Turn, float]:
         """A turn on a slot and the seconds it took to get it."""
@@ -264,7 +265,7 @@ class Engine:
         station = min(crew.stations, key=self._sessions_of)
         self._opening[station] += 1
         try:
-            await station.open(name, {"op": "open", "id": name, "limits": asdict(limits), "warm": station.zygote})
+            await station.open(name, {"op": "open", "id": name, "limits": limits.to_json(), "warm": station.zygote})
         finally:
             self._opening[station] -= 1
         self._sessions[name] = Session(name, station, limits, ttl_seconds or self._ttl)

@@ -17,8 +17,7 @@ import time
 from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import AbstractAsyncContextManager
-from dataclasses import asdict, replace
-from functools import lru_cache
+from dataclasses import replace
 from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
@@ -108,7 +107,7 @@ class Remote:
         return result_from_json(await self._ask("POST", "/v1/execute", _encode(request), _seconds(request)))
 
     async def open_session(self, *, ttl_seconds: float | None, limits: Limits) -> str:
-        body = {"ttl_seconds": ttl_seconds, "limits": asdict(limits), "key": _new_key()}
+        body = {"ttl_seconds": ttl_seconds, "limits": limits.to_json(), "key": _new_key()}
         answer = await self._ask("POST", "/v1/sessions", json.dumps(body).encode(), _MARGIN_SECONDS)
         return str(answer["session_id"])
 
@@ -278,7 +277,7 @@ def _encode(request: ExecRequest) -> bytes:
         "code": request.code,
         "mode": request.mode,
         "stdin": request.stdin,
-        "limits": _limits(request.limits),
+        "limits": request.limits.to_json(),
         "seed": request.seed,
         "queue_seconds": request.queue_seconds,
         "key": request.key or _new_key(),
@@ -288,11 +287,6 @@ def _encode(request: ExecRequest) -> bytes:
     if request.fetch:
         body["fetch"] = list(request.fetch)
     return json.dumps(body).encode()
-
-
-@lru_cache(maxsize=64)
-def _limits(limits: Limits) -> dict[str, Any]:
-    return asdict(limits)
 
 
 def _seconds(request: ExecRequest) -> float:

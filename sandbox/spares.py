@@ -7,14 +7,13 @@ from __future__ import annotations
 
 import contextlib
 import itertools
-from dataclasses import asdict
 
 from sandbox import types
 from sandbox.jailer import Jailer
 from sandbox.life import Host, Life, Limits
 from sandbox.nursery import Nursery
 
-_USUAL = asdict(types.Limits())
+_USUAL = types.Limits().to_json()
 
 
 class Spares:

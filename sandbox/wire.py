@@ -16,6 +16,7 @@ from typing import Any
 Message = dict[str, Any]
 MOST_BYTES = 64 * 1024
 _MOST_DESCRIPTORS = 16
+_CUT_OFF = int(socket.MSG_TRUNC | socket.MSG_CTRUNC)
 
 
 def pair() -> tuple[socket.socket, socket.socket]:
@@ -44,8 +45,8 @@ def receive(channel: socket.socket) -> tuple[Message, list[int]] | None:
             descriptors.extend(numbers)
     if not data:
         return None
-    assert not flags & (socket.MSG_TRUNC | socket.MSG_CTRUNC), "a message of ours was longer than MOST_BYTES"
-    return loads(data), descriptors
+    assert not flags & _CUT_OFF, "a message of ours was longer than MOST_BYTES"
+    return loads(data.decode()), descriptors
 
 
 def file_of(content: bytes, name: str = "data") -> int:

@@ -16,7 +16,7 @@ import select
 import signal
 import traceback
 from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any, NoReturn
 
 from sandbox.jail import linux, pod, seccomp, tree
@@ -46,7 +46,7 @@ class Confinement:
     pod: bool = False
 
     def to_json(self) -> dict[str, Any]:
-        return asdict(self)
+        return dict(vars(self))  # asdict copies deeply: ten times as slow
 
 
 class Forker:
