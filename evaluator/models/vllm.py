@@ -100,7 +100,13 @@ def _engine_config(name: str, options: ModelOptions, *, on_cpu: bool) -> Any:
 
     engine: dict[str, Any] = {"model": name, "max_model_len": options.context_tokens, "enable_log_requests": False}
     if on_cpu:
+        from vllm.v1.executor.uniproc_executor import UniProcExecutor
+
         engine |= {
+            # The model in the scheduler's own process. vLLM would have it in a second one, which its OpenMP settings
+            # take (ours are in the environment already), and the scheduler burn a whole core waiting for it: one of two
+            # here, and the sandbox's programs would run at the model's expense.
+            "distributed_executor_backend": UniProcExecutor,
             "dtype": options.dtype or "float32",
             "enforce_eager": True,
             "use_tqdm_on_load": False,
