@@ -288,7 +288,9 @@ def main() -> None:
     arguments = parser.parse_args()
     if arguments.make:
         rows = [row for _, row in read_jsonl(arguments.data / RECORDING)]
-        make_model(arguments.make, [row["question"] + row["solution"] for row in rows])
+        # With the prompts of both modes, since a real model's tokenizer has their words, too.
+        texts = [prompt(row["question"], style, "en") + row["solution"] for row in rows for style in ("cot", "tir")]
+        make_model(arguments.make, texts)
         return
     with tempfile.TemporaryDirectory() as folder:
         if not arguments.model:
