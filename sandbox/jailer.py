@@ -101,8 +101,7 @@ class Jailer:
         branch.refuse_if_entangled(census.watch, parent.numbers[0])
         with contextlib.ExitStack() as undo:
             line = undo.enter_context(branch.ask_for_branch(parent.line))
-            furnisher = self._furnisher
-            assert furnisher is not None, "there is one wherever there are jails"
+            furnisher = self._furnisher = self._furnisher or branch.Furnisher(self._host.proc)
             jail = Branch(branch.hear(line, "init"), parent.jail)
             undo.callback(jail.end)
             number = namespaces.number(self._host.proc, jail.pidfd)
@@ -125,4 +124,6 @@ class Jailer:
         """Replace the process that has furnished a branch, while nobody waits for the next."""
         if self._furnisher is not None and self._furnisher.begun:
             self._furnisher.close()
-            self._furnisher = branch.Furnisher(self._host.proc)
+            self._furnisher = None
+            with contextlib.suppress(OSError):  # the fork that needs one will say why it cannot be had
+                self._furnisher = branch.Furnisher(self._host.proc)

@@ -277,6 +277,7 @@ def serve_session(stage: Stage, oom_score: int) -> NoReturn:
     sys.path.insert(0, "")
     while (received := wire.receive(line)) is not None:
         message, descriptors = received
+        linux.collect_forked_into()  # the inits of branches that have ended: they count among its processes
         if "fork" in message:
             branch_off(*descriptors)
             continue
@@ -296,7 +297,6 @@ def branch_off(new_line: int) -> None:
     parent of the init, which is none of the children that the session's own code can wait for.
     """
     line = socket.socket(fileno=new_line)
-    linux.collect_forked_into()  # the inits of branches that have ended
     try:
         init = linux.fork_into(seccomp.SESSION_FORK_FLAGS)
     except OSError as error:

@@ -234,6 +234,26 @@ def test_a_session_s_code_meets_none_of_its_branches_as_children(box: Any, sessi
     assert box.cell(session, code).stdout == "none\n"
 
 
+def test_branches_that_have_ended_count_among_no_processes_of_the_session(box: Any) -> None:
+    session = box.do("open", limits={"processes": 14})
+    branches = [box.do("fork", session=session) for _ in range(6)]
+    for branch in branches:
+        box.do("close", session=branch)
+    code = (
+        "import os, time\n"
+        "children = []\n"
+        "for _ in range(9):\n"
+        "    if (child := os.fork()) == 0: time.sleep(0.3); os._exit(0)\n"
+        "    children.append(child)\n"
+        "sum(os.waitpid(child, 0)[1] for child in children)"
+    )
+    try:
+        result = box.cell(session, code, limits={"processes": 14})
+        assert (result.status, result.value) == ("ok", "0"), result
+    finally:
+        box.do("close", session=session)
+
+
 # Answers the order to fork in its own words, by processes that are gone when they are heard of, and sends open files
 # along, which must not stay open with those who hear it.
 LIES_ABOUT_FORKING = """
