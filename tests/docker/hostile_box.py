@@ -36,6 +36,9 @@ _IN_A_POD = {
     "test_nothing_that_a_closed_parent_started": pod.NOT_PROMISED["forks"],
     "test_what_cannot_be_copied": pod.NOT_PROMISED["forks"],
     "test_a_parent_that_times_out_leaves_its_branch": pod.NOT_PROMISED["forks"],
+    "test_a_session_that_forks_into_namespaces": pod.NOT_PROMISED["forks"],
+    "test_a_session_s_code_meets_none_of_its_branches": pod.NOT_PROMISED["forks"],
+    "test_branches_that_have_ended": pod.NOT_PROMISED["forks"],
     "test_a_fork_that_would_not_be_a_copy": pod.NOT_PROMISED["forks"],
 }
 NOT_PROMISED: dict[str, dict[str, str]] = {

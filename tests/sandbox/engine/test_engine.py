@@ -152,7 +152,7 @@ def test_a_branch_whose_process_is_killed_gives_no_result_that_looks_like_one(vi
     asyncio.run(run())
 
 
-@pytest.mark.parametrize("depth", range(10))
+@pytest.mark.parametrize("depth", range(11))
 def test_every_process_may_be_killed_and_the_engine_recovers(depth: int) -> None:
     """From the launcher to the spares: the run that one carried fails as ours, later ones succeed."""
 
@@ -168,7 +168,7 @@ def test_every_process_may_be_killed_and_the_engine_recovers(depth: int) -> None
         async with started(preload=("numpy",)) as engine:
             launcher = engine._crew._process.pid  # type: ignore[union-attr]
             async with asyncio.timeout(10.0):  # until the spares are there
-                while len(family := [launcher, *tree(launcher)]) != 10:
+                while len(family := [launcher, *tree(launcher)]) != 11:
                     await asyncio.sleep(0.02)
             job = asyncio.create_task(engine.run(ExecRequest(code="import time, numpy; time.sleep(0.6)\n1")))
             await asyncio.sleep(0.2)
