@@ -188,7 +188,7 @@ def _furnish_from_inside(line: socket.socket, proc: int) -> NoReturn:
         user, mounts = (os.open(f"{number}/ns/{name}", os.O_RDONLY, dir_fd=proc) for name in ("user", "mnt"))
         if message["userns"]:  # ids are mapped by one who has the rights in the parent's user namespace
             linux.setns(parent, linux.CLONE_NEWUSER)
-        _map_ids(proc, number, uid, gid)
+        namespaces.map_ids(proc, number, uid, gid)
         linux.setns(user, linux.CLONE_NEWUSER)
         linux.setns(mounts, linux.CLONE_NEWNS)
         os.setresgid(gid, gid, gid)
@@ -209,15 +209,6 @@ def _copy_files() -> None:
     import shutil  # only here: every fork of every program would copy it
 
     shutil.copytree(".", tree.BOX, symlinks=True, ignore=_neither_file_nor_folder, dirs_exist_ok=True)
-
-
-def _map_ids(proc: int, number: int, uid: int, gid: int) -> None:
-    for name, text in (("setgroups", "deny"), ("uid_map", f"{uid} {uid} 1"), ("gid_map", f"{gid} {gid} 1")):
-        descriptor = os.open(f"{number}/{name}", os.O_WRONLY, dir_fd=proc)
-        try:
-            os.write(descriptor, text.encode())
-        finally:
-            os.close(descriptor)
 
 
 def _neither_file_nor_folder(folder: str, names: list[str]) -> list[str]:

@@ -116,7 +116,7 @@ class Jail:
         self.pidfd = os.pidfd_open(self.pid)
         try:
             if userns:
-                _map_own_ids(forker.proc, number(forker.proc, self.pidfd))
+                map_ids(forker.proc, number(forker.proc, self.pidfd), os.geteuid(), os.getegid())
             with forker.among_the_mounts_of(self.pidfd):
                 tree.mount_box(file_bytes, uid, gid)
                 self.box, self.work = (os.open(path, os.O_PATH | os.O_DIRECTORY) for path in (tree.BOX, tree.WORK))
@@ -167,9 +167,8 @@ def number_of(proc: int, pid: int) -> int:
         os.close(pidfd)
 
 
-def _map_own_ids(proc: int, who: int | str) -> None:
-    """Let a new user namespace know the one user and group that this process is, under the same numbers."""
-    uid, gid = os.geteuid(), os.getegid()
+def map_ids(proc: int, who: int | str, uid: int, gid: int) -> None:
+    """Let the new user namespace of the process `who` know one user and one group, under the same numbers."""
     for name, text in (("setgroups", "deny"), ("uid_map", f"{uid} {uid} 1"), ("gid_map", f"{gid} {gid} 1")):
         descriptor = os.open(f"{who}/{name}", os.O_WRONLY, dir_fd=proc)
         try:
@@ -180,8 +179,9 @@ def _map_own_ids(proc: int, who: int | str) -> None:
 
 def inside_user_namespace(proc: int, more: int) -> None:
     """Step into a new user namespace in which this process keeps its own ids, and into `more` namespaces in it."""
+    uid, gid = os.geteuid(), os.getegid()  # before: in there it is nobody until they are mapped
     linux.unshare(linux.CLONE_NEWUSER | more)
-    _map_own_ids(proc, "self")
+    map_ids(proc, "self", uid, gid)
 
 
 def enter(jail: int, confinement: Confinement) -> None:

@@ -1,6 +1,6 @@
 """One engine for each user the suite runs as, driven from another process; and the proof that nothing is left over.
 
-The driver is a process of its own, so that root and an ordinary user (uid 65534, no control groups, user
+The driver is a process of its own, so that root and an ordinary user (uid 1000, no control groups, user
 namespaces) run the same rows. As root the interpreter may lie below /root, which that user cannot enter: then the
 driver runs in a mount namespace where /root is a passage to the interpreter only.
 """
@@ -24,7 +24,7 @@ from sandbox import errors
 from sandbox.types import ExecResult, result_from_json
 
 ROOT = Path(__file__).parents[3]
-NOBODY = 65534
+ORDINARY = 1000  # not 65534, which is also what the kernel calls a user whom a namespace does not know
 
 # Reads one JSON order a line, writes one JSON answer a line.
 DRIVER = """
@@ -91,7 +91,7 @@ mount --bind "$keep" "$1"
 umount -l "$keep"
 rmdir "$keep"
 shift
-exec setpriv --reuid 65534 --regid 65534 --clear-groups "$@"
+exec setpriv --reuid 1000 --regid 1000 --clear-groups "$@"
 """
 
 
@@ -101,7 +101,7 @@ def command_as(user: str, options: dict[str, Any]) -> list[str]:
         return python
     if sys.base_prefix.startswith("/root/"):
         return ["unshare", "-m", "sh", "-c", PASSAGE, "sh", sys.base_prefix, *python]
-    return ["setpriv", "--reuid", str(NOBODY), "--regid", str(NOBODY), "--clear-groups", *python]
+    return ["setpriv", "--reuid", str(ORDINARY), "--regid", str(ORDINARY), "--clear-groups", *python]
 
 
 CGROUPS = [
