@@ -310,8 +310,11 @@ def branch_off(new_line: int) -> None:
     except OSError:
         os._exit(1)
     wire.send(line, {"branch": "init"})
+    # Until the init has no handlers any more, of those that came along, the branch's signals must not reach it.
+    unblocked = signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
     if program := linux.fork():
         _be_init(line, program)
+    signal.pthread_sigmask(signal.SIG_SETMASK, unblocked)
     wire.send(line, {"branch": "program"})
     if wire.receive(line) is None:
         os._exit(1)
@@ -326,6 +329,7 @@ def _be_init(line: Any, program: int) -> NoReturn:
     # interpreter's or the session's own, which came along.
     for number in signal.valid_signals() - {signal.SIGKILL, signal.SIGSTOP}:
         signal.signal(number, signal.SIG_DFL)
+    signal.pthread_sigmask(signal.SIG_SETMASK, ())
     linux.close_all_except({line.fileno()})
     while True:
         try:

@@ -170,7 +170,9 @@ def test_a_branch_that_dies_leaves_its_parent(box: Any, session: str) -> None:
 
 def test_a_branch_cannot_signal_its_init_to_death(box: Any, session: str) -> None:
     """Its end would look like one from outside, which is no program's."""
-    box.cell(session, "import signal\nfor n in (10, 15): signal.signal(n, lambda *_: os._exit(1))")
+    box.cell(session, "import os, signal, time\nfor n in (10, 15): signal.signal(n, lambda *_: os._exit(1))")
+    # Its init gives up the handlers it was born with; slowly, here, so that the branch is there first.
+    box.cell(session, "give_up = signal.signal\nsignal.signal = lambda *a: (time.sleep(0.005), give_up(*a))")
     branch = box.do("fork", session=session)
     code = (
         "import os, time\nfor n in (1, 2, 6, 9, 10, 11, 15, 40): os.kill(1, n)\ntime.sleep(0.2); signal.getsignal(15)"
