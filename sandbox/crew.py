@@ -10,6 +10,7 @@ import socket
 import subprocess
 import sys
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,7 @@ from sandbox.channel import Channel
 from sandbox.environment import ENVIRONMENT
 from sandbox.errors import BY_NAME, SandboxError, SandboxUnavailable, SessionLost
 from sandbox.jail import Tier, tree
-from sandbox.libraries import needs_libraries
+from sandbox.libraries import KINDS, kind_for, to_load
 from sandbox.pipes import Pipes
 
 _START_SECONDS = 120.0  # imports from a cold disk; past it something is wrong
@@ -34,7 +35,8 @@ class Station:
     def __init__(self, crew: Crew, index: int) -> None:
         self._crew, self.index = crew, index
         self._open: dict[str, asyncio.Future[Any]] = {}
-        self.zygote = self.alive = False
+        self.alive = False
+        self.zygotes = {"bare"}  # by kind; the slot has that one whenever it lives
         self.pidfd: int | None = None  # of the slot, where it has a pid namespace of its own
         self.ready: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 
@@ -42,12 +44,18 @@ class Station:
         self._channel = Channel(sock, self._on_message)
         self.alive = True
 
-    def warm(self, code: str) -> bool:
-        return self._crew.preloads and self.zygote and needs_libraries(code)
+    def kind_for(self, code: str) -> str:
+        """Of the zygotes that are here, the kind to fork a program from: the one it needs, else the next poorer one."""
+        needed = kind_for(code)
+        self._crew.want(needed)
+        return self.richest(needed)
 
-    def adopt_zygote(self, sock: socket.socket) -> None:
-        self._channel.send({"op": "zygote"}, [sock.fileno()])
-        self.zygote = True
+    def richest(self, most: str) -> str:
+        return next(kind for kind in KINDS[KINDS.index(most) :: -1] if kind in self.zygotes)
+
+    def adopt_zygote(self, kind: str, sock: socket.socket) -> None:
+        self._channel.send({"op": "zygote", "kind": kind}, [sock.fileno()])
+        self.zygotes.add(kind)
 
     async def ask(self, name: str, message: wire.Message, pipes: Pipes, when_done: Callable[[object], None]) -> Seen:
         """Run something; the slot's account of it. If the task is cancelled, kill it and see it dead first.
@@ -113,9 +121,9 @@ class Station:
             self._answer("end " + name, None)
         elif message.get("zygote") == "died":
             self._crew.restarts += 1
-            if message["warm"]:
-                self.zygote = False
-                self._crew.replace_zygote(self)
+            if message["kind"] != "bare":
+                self.zygotes.discard(message["kind"])
+                self._crew.replace_zygote(self, message["kind"])
         elif "ready" in message and not self.ready.done():
             self.pidfd = descriptors[0] if descriptors else None
             self.ready.set_result(None)
@@ -134,7 +142,8 @@ class Station:
             future.set_exception(error)
 
     def _died(self) -> None:
-        self.alive = self.zygote = False
+        self.alive = False
+        self.zygotes = {"bare"}
         self._forget_pidfd()
         for name in list(self._open):
             self._fail(name, SandboxUnavailable("the process that ran it died"))
@@ -176,22 +185,21 @@ class Crew:
         self.closed = False
         self._process: subprocess.Popen[bytes] | None = None
         self._tasks: set[asyncio.Task[None]] = set()
-
-    @property
-    def preloads(self) -> bool:
-        return bool(self._preload)
+        self._mothers: dict[str, Channel] = {}  # by kind of their zygotes
+        self._wanted: set[str] = set()  # kinds whose mothers were asked for
 
     async def start(self) -> None:
         async with asyncio.timeout(_START_SECONDS):
             await self._launch()
             self.stations.clear()
             self.stations.extend([self._new_slot(index) for index in range(self._workers)])
+            self._mothers.clear()
+            self._wanted.clear()
             if self._preload:
-                await self._new_mother()
+                await self._new_mother("warm")
             for station in self.stations:
                 await station.ready
-                if self._preload:
-                    self._new_zygote(station)
+                self._new_zygotes(station)
 
     async def _launch(self) -> None:
         ours, theirs = wire.pair()
@@ -221,12 +229,33 @@ class Crew:
                 ready.set_exception(SandboxUnavailable(reason))
 
         channel = Channel(sock, on_message)
-        await ready
+        try:
+            await ready
+        except BaseException:
+            channel.close()
+            raise
         return channel
 
-    async def _new_mother(self) -> None:
-        ours = self._order(self._warden, {"op": "mother"})
-        self._mother = await self._greet(ours, "mother", self._mother_died)
+    async def _new_mother(self, kind: str) -> None:
+        parent = self._warden if kind == "warm" else self._mothers["warm"]
+        ours = self._order(parent, {"op": "mother", "load": list(to_load(kind, self._preload))})
+        self._mothers[kind] = await self._greet(ours, "mother", partial(self._mother_died, kind))
+
+    def want(self, kind: str) -> None:
+        """See to it that there will be zygotes of this kind, if this engine is to have such."""
+        if kind in self._wanted or "warm" not in self._mothers or not to_load(kind, self._preload):
+            return
+        self._wanted.add(kind)  # for good, should it not start: the next one would not, either
+        if kind not in self._mothers:
+            self._spawn(self._supply(kind))
+
+    async def _supply(self, kind: str) -> None:
+        """A mother of this kind, and from her a zygote for each slot that has none."""
+        with contextlib.suppress(SandboxUnavailable):
+            await self._new_mother(kind)
+            for station in self.stations:
+                if station.alive and station.ready.done() and kind not in station.zygotes:
+                    self._new_zygote(station, kind)
 
     def _new_slot(self, index: int) -> Station:
         """A slot that says itself when it is ready; it takes its place among the stations then."""
@@ -236,10 +265,15 @@ class Crew:
             self.stations[index] = station
         return station
 
-    def _new_zygote(self, station: Station) -> None:
+    def _new_zygotes(self, station: Station) -> None:
+        """One of each kind that has a mother."""
+        for kind in list(self._mothers):
+            self.replace_zygote(station, kind)
+
+    def _new_zygote(self, station: Station, kind: str) -> None:
         beside = [] if station.pidfd is None else [station.pidfd]
-        with self._order(self._mother, {"op": "zygote", "index": station.index}, beside) as ours:
-            station.adopt_zygote(ours)
+        with self._order(self._mothers[kind], {"op": "zygote", "index": station.index}, beside) as ours:
+            station.adopt_zygote(kind, ours)
 
     @staticmethod
     def _order(parent: Channel, message: wire.Message, beside: Sequence[int] = ()) -> socket.socket:
@@ -255,10 +289,10 @@ class Crew:
 
     # -- deaths ------------------------------------------------------------------------------------------------
 
-    def replace_zygote(self, station: Station) -> None:
-        if not self.closed:
+    def replace_zygote(self, station: Station, kind: str) -> None:
+        if not self.closed and kind in self._mothers:
             with contextlib.suppress(SandboxUnavailable):  # the mother is gone, too; her successor supplies every slot
-                self._new_zygote(station)
+                self._new_zygote(station, kind)
 
     def replace_slot(self, station: Station) -> None:
         if not self.closed:
@@ -270,21 +304,16 @@ class Crew:
         with contextlib.suppress(SandboxUnavailable):
             station = self._new_slot(old.index)
             await station.ready
-            if self._preload and self._mother.open:
-                self._new_zygote(station)
+            self._new_zygotes(station)
             self._station_free(station)
 
-    def _mother_died(self) -> None:
+    def _mother_died(self, kind: str) -> None:
         if not self.closed:
             self.restarts += 1
-            self._spawn(self._replace_mother())
-
-    async def _replace_mother(self) -> None:
-        with contextlib.suppress(SandboxUnavailable):
-            await self._new_mother()
-            for station in self.stations:
-                if station.alive and not station.zygote and station.ready.done():
-                    self._new_zygote(station)
+            del self._mothers[kind]
+            if kind == "warm":
+                self._spawn(self._supply(kind))
+            self._wanted.discard(kind)  # of the others, the next program that asks for it will have one made
 
     def _warden_died(self) -> None:
         if not self.closed:
@@ -323,7 +352,8 @@ class Crew:
             task.cancel()
         for station in self.stations:
             station.close()
-        for name in ("_mother", "_warden"):
-            if channel := getattr(self, name, None):
-                channel.close()
+        for mother in self._mothers.values():
+            mother.close()
+        if warden := getattr(self, "_warden", None):
+            warden.close()
         await self._wait_for_launcher()

@@ -174,7 +174,7 @@ class Engine:
         name = secrets.token_hex(8)
         message: dict[str, Any] = {"id": name, "limits": request.limits.to_json()}
         if session is None:
-            message |= {"op": "run", "warm": station.warm(request.code)}
+            message |= {"op": "run", "kind": station.kind_for(request.code)}
         else:
             message |= {"op": "cell", "session": session.name}
         pipes = Pipes(request)
@@ -265,7 +265,8 @@ class Engine:
         station = min(crew.stations, key=self._sessions_of)
         self._opening[station] += 1
         try:
-            await station.open(name, {"op": "open", "id": name, "limits": limits.to_json(), "warm": station.zygote})
+            order = {"op": "open", "id": name, "limits": limits.to_json(), "kind": station.richest("warm")}
+            await station.open(name, order)
         finally:
             self._opening[station] -= 1
         self._sessions[name] = Session(name, station, limits, ttl_seconds or self._ttl)

@@ -32,7 +32,7 @@ class Jailer:
         self._sessions_opened = 0
         self._furnisher = branch.Furnisher(host.proc) if host.isolated else None
 
-    def settle(self, name: str, limits: Limits, *, session: bool, warm: bool) -> Life:
+    def settle(self, name: str, limits: Limits, *, session: bool, kind: str) -> Life:
         """A life that has its jail, and a session its control group, but no process yet.
 
         Raises:
@@ -48,7 +48,7 @@ class Jailer:
             except OSError:
                 jail.end()
                 raise
-        return Life(name, jail, group, session, warm=warm, confinement=self.confinement(jail, group, limits, session))
+        return Life(name, jail, group, session, kind=kind, confinement=self.confinement(jail, group, limits, session))
 
     def _jail(self, file_bytes: int, *, session: bool) -> Place:
         if not self._host.isolated and not self._host.pod:
@@ -106,7 +106,7 @@ class Jailer:
             undo.callback(jail.end)
             number = namespaces.number(self._host.proc, jail.pidfd)
             furnisher.begin(number, parent.jail)
-            life = Life(name, jail, None, True, line, warm=parent.warm, parent=parent)
+            life = Life(name, jail, None, True, line, kind=parent.kind, parent=parent)
             if self._host.groups is not None:
                 self._sessions_opened += 1
                 life.group = self._session_group(self._host.groups)

@@ -67,7 +67,7 @@ class Life:
     cell: Cell | None = None
     why_ended: str | None = None
     killed: bool = False  # by us
-    warm: bool = False
+    kind: str = "bare"  # of its zygote, see `sandbox/libraries.py`
     numbers: list[int] = field(default_factory=list)  # its process and its init, as /proc numbers them
     parent: Life | None = None  # of a forked session
     branches: int = 0  # live sessions whose namespaces are nested in this one's
@@ -101,6 +101,6 @@ class Zygote:
     """Forks this slot's programs; `number` is what /proc calls it, `inherited` what each fork has of its memory."""
 
     line: socket.socket
-    warm: bool
+    kind: str
     number: int = 0
     inherited: int = 0

@@ -1,4 +1,4 @@
-"""A slot's two zygotes: the bare one, which it forks itself, and the warm one, which the mother forks for it.
+"""A slot's zygotes, one of each kind: the bare one it forks itself, the others are forked for it by their mothers.
 
 Orders go out here; what a zygote says is read by the slot.
 """
@@ -18,11 +18,11 @@ from sandbox.spawn import serve_forks
 
 
 class Nursery:
-    """The zygotes that live, at most one of each kind. `on_word` is called when one has said something, or died."""
+    """The zygotes that live. `on_word` is called when one has said something, or died."""
 
     def __init__(self, proc: int, poll: Poll, on_word: Callable[[Zygote], None]) -> None:
         self._proc, self._poll, self._on_word = proc, poll, on_word
-        self._zygotes: dict[bool, Zygote] = {}  # by whether they are warm
+        self._zygotes: dict[str, Zygote] = {}  # by kind
 
     def fork_bare(self) -> None:
         ours, theirs = wire.pair()
@@ -30,22 +30,22 @@ class Nursery:
         def child() -> NoReturn:
             signal.signal(signal.SIGCHLD, signal.SIG_DFL)
             linux.prctl(linux.PR_SET_PDEATHSIG, signal.SIGKILL)
-            linux.close_all_except({theirs.fileno(), self._proc})
+            linux.close_all_except(theirs.fileno(), self._proc)
             serve_forks(theirs, self._proc)
 
         with theirs:
             namespaces.fork(child)
-        self.adopt(Zygote(ours, warm=False))
+        self.adopt(Zygote(ours, "bare"))
 
     def adopt(self, zygote: Zygote) -> None:
-        self._zygotes[zygote.warm] = zygote
+        self._zygotes[zygote.kind] = zygote
         self._poll.watch(zygote.line.fileno(), partial(self._on_word, zygote))
 
     def forget(self, zygote: Zygote) -> None:
         """It has died."""
         self._poll.unwatch(zygote.line.fileno())
         zygote.line.close()
-        del self._zygotes[zygote.warm]
+        del self._zygotes[zygote.kind]
 
     def order(self, life: Life) -> None:
         """Have a life's process forked into its jail, and a line laid to it.
@@ -53,14 +53,14 @@ class Nursery:
         Raises:
             OSError: its zygote has died, or dies just now.
         """
-        if life.warm not in self._zygotes:
+        if life.kind not in self._zygotes:
             raise OSError("its zygote died")
         assert life.confinement is not None
         life.line, theirs = wire.pair()
         life.line.setblocking(False)  # one who does not read it must not hold up the others
-        message = {"id": life.name, "confinement": life.confinement.to_json()}
+        message = {"id": life.name, "confinement": life.confinement}
         with theirs:
-            wire.send(self._zygotes[life.warm].line, message, [life.jail.pidfd, theirs.fileno()])
+            wire.send(self._zygotes[life.kind].line, message, [life.jail.pidfd, theirs.fileno()])
 
     def numbers(self) -> list[int]:
         """What /proc calls them."""
@@ -68,4 +68,4 @@ class Nursery:
 
     def inherited(self, life: Life) -> int:
         """Memory, in bytes, that its process had from its zygote when it began."""
-        return zygote.inherited if (zygote := self._zygotes.get(life.warm)) else 0
+        return zygote.inherited if (zygote := self._zygotes.get(life.kind)) else 0

@@ -103,16 +103,16 @@ class Slot:
 
     def _adopt(self, message: wire.Message, descriptors: list[int]) -> None:
         (descriptor,) = descriptors
-        self._nursery.adopt(Zygote(socket.socket(fileno=os.dup(descriptor)), warm=True))
-        self._spares.prepare(warm=True)
+        self._nursery.adopt(Zygote(socket.socket(fileno=os.dup(descriptor)), message["kind"]))
+        self._spares.prepare(kind=message["kind"])
 
     def _fork_bare(self) -> None:
         self._nursery.fork_bare()
-        self._spares.prepare(warm=False)
+        self._spares.prepare(kind="bare")
 
     def _run(self, message: wire.Message, descriptors: list[int]) -> None:
         try:
-            life = self._spares.take(message["limits"], warm=message["warm"])
+            life = self._spares.take(message["limits"], kind=message["kind"])
             self._begin_cell(life, message, descriptors)
         except OSError as error:
             self._refuse(message, str(error))
@@ -123,7 +123,7 @@ class Slot:
 
     def _open(self, message: wire.Message, _: list[int]) -> None:
         try:
-            life = self._spares.begin(message["id"], message["limits"], session=True, warm=message["warm"])
+            life = self._spares.begin(message["id"], message["limits"], session=True, kind=message["kind"])
         except OSError as error:
             self._refuse(message, str(error))
             return
@@ -213,10 +213,10 @@ class Slot:
     def _lose(self, zygote: Zygote) -> None:
         """A zygote has died: nobody will tell us how its programs end."""
         self._nursery.forget(zygote)
-        for life in [life for life in self._lives.values() if life.warm == zygote.warm]:
+        for life in [life for life in self._lives.values() if life.kind == zygote.kind]:
             self._end(life, None, 0.0, 0, lost="its zygote died")
-        wire.send(self._engine, {"zygote": "died", "warm": zygote.warm})
-        if not zygote.warm:
+        wire.send(self._engine, {"zygote": "died", "kind": zygote.kind})
+        if zygote.kind == "bare":
             self._fork_bare()
 
     def _on_line(self, life: Life) -> None:
@@ -239,7 +239,7 @@ class Slot:
     def _end(self, life: Life, status: int | None, cpu: float, rss: int, lost: str | None = None) -> None:
         self._undertaker.end(life, status, cpu, rss, lost)
         if not life.session and life.cell is not None:
-            self._spares.prepare(life.cell.limits, warm=life.warm)
+            self._spares.prepare(life.cell.limits, kind=life.kind)
 
 
 def _exit_status(word: bytes) -> int | None:

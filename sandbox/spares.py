@@ -17,21 +17,21 @@ _USUAL = types.Limits().to_json()
 
 
 class Spares:
-    """Begins the lives of a slot, and has for runs at most one ready of each kind, warm and bare."""
+    """Begins the lives of a slot, and has for runs at most one ready of each kind."""
 
     def __init__(self, host: Host, jailer: Jailer, nursery: Nursery, lives: dict[str, Life]) -> None:
         self._host, self._jailer, self._nursery, self._lives = host, jailer, nursery, lives
-        self._ready: dict[bool, str] = {}
-        self._limits: dict[bool, Limits] = {}  # what the spare was made for
+        self._ready: dict[str, str] = {}
+        self._limits: dict[str, Limits] = {}  # what the spare was made for
         self._names = (f"run-{count}" for count in itertools.count())
 
-    def begin(self, name: str, limits: Limits, *, session: bool, warm: bool) -> Life:
+    def begin(self, name: str, limits: Limits, *, session: bool, kind: str) -> Life:
         """A life in its jail whose process is being forked and will do what comes on its line.
 
         Raises:
             OSError: the machine has no room for it, or its zygote is dead.
         """
-        life = self._jailer.settle(name, limits, session=session, warm=warm)
+        life = self._jailer.settle(name, limits, session=session, kind=kind)
         try:
             self._nursery.order(life)
         except OSError:
@@ -42,27 +42,27 @@ class Spares:
         self._lives[name] = life
         return life
 
-    def take(self, limits: Limits, *, warm: bool) -> Life:
+    def take(self, limits: Limits, *, kind: str) -> Life:
         """A life for one run with these limits: the one that is ready, if it fits, else a new one.
 
         Raises:
             OSError: as `begin`.
         """
-        life = self._lives.get(self._ready.pop(warm, ""))
-        if life is not None and _alike(self._limits[warm], limits):
+        life = self._lives.get(self._ready.pop(kind, ""))
+        if life is not None and _alike(self._limits[kind], limits):
             return life
         if life is not None:
             life.killed = True
             life.jail.kill()
-        return self.begin(next(self._names), limits, session=False, warm=warm)
+        return self.begin(next(self._names), limits, session=False, kind=kind)
 
-    def prepare(self, limits: Limits = _USUAL, *, warm: bool) -> None:
+    def prepare(self, limits: Limits = _USUAL, *, kind: str) -> None:
         """Begin a life for the next run, which is expected to have these limits; one that is ready stays."""
-        if self._host.pod or self._ready.get(warm) in self._lives:  # in a pod a user has one folder
+        if self._host.pod or self._ready.get(kind) in self._lives:  # in a pod a user has one folder
             return
         with contextlib.suppress(OSError):  # the run that needs one will say why it cannot be had
-            self._ready[warm] = self.begin(next(self._names), limits, session=False, warm=warm).name
-            self._limits[warm] = limits
+            self._ready[kind] = self.begin(next(self._names), limits, session=False, kind=kind).name
+            self._limits[kind] = limits
 
 
 def _alike(ours: Limits, theirs: Limits) -> bool:

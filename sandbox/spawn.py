@@ -5,15 +5,14 @@ A bare one knows the standard library, a warm one the preloaded libraries too; t
 
 from __future__ import annotations
 
-import contextlib
-import gc
 import os
 import select
 import signal
 import socket
+from functools import partial
 from typing import NoReturn
 
-from sandbox import runner, wire
+from sandbox import heap, runner, wire
 from sandbox.jail import linux, namespaces
 from sandbox.memory import Watch
 
@@ -23,8 +22,8 @@ _KILLED = int(signal.SIGKILL)  # a wait status: ended by this signal
 def serve_forks(line: socket.socket, proc: int) -> NoReturn:
     """Fork a program for each message from the slot; say when it is there and when, and how, it ended."""
     forker, watch, stage = namespaces.Forker(proc), Watch(proc), runner.Stage()
-    gc.collect()
-    gc.freeze()
+    namespaces.give_up_what_no_program_has()
+    heap.settle()
     wire.send(line, {"zygote": watch.self_pid, "inherited": watch.inherited})
     poll = select.poll()
     poll.register(line, select.POLLIN)
@@ -64,11 +63,13 @@ def start(forker: namespaces.Forker, message: wire.Message, descriptors: list[in
         ProcessLookupError: the jail is no more.
         OSError: the machine has no room for another process.
     """
-    confinement = namespaces.Confinement(**message["confinement"])
+    confinement = namespaces.Confinement(*message["confinement"])
     jail, line = descriptors
+    child = partial(become, confinement, jail, forker.proc, line, stage)
     try:
-        with forker.into_pid_namespace_of(jail) if confinement.isolated else contextlib.nullcontext():
-            return namespaces.fork(lambda: become(confinement, jail, forker.proc, line, stage), report_to_nobody=True)
+        if confinement.isolated:
+            return forker.fork_inside(jail, child, report_to_nobody=True)
+        return namespaces.fork(child, report_to_nobody=True)
     finally:
         os.close(jail)
         os.close(line)
@@ -76,11 +77,10 @@ def start(forker: namespaces.Forker, message: wire.Message, descriptors: list[in
 
 def become(confinement: namespaces.Confinement, jail: int, proc: int, line: int, stage: runner.Stage) -> NoReturn:
     """Turn this process, just forked, into one that waits for its program, or for a session's cells, on `line`."""
-    os.dup2(line, runner.LINE_FD)
-    linux.close_all_except({runner.LINE_FD, jail, proc})
     oom_score = namespaces.oom_score(proc)
-    os.close(proc)
     namespaces.enter(jail, confinement)
+    os.dup2(line, runner.LINE_FD)
+    linux.close_all_except(oom_score, runner.LINE_FD)
     if confinement.session:
         runner.serve_session(stage, oom_score)
     runner.run_once(stage, oom_score)

@@ -6,7 +6,8 @@
        │  │         pid 1 of a namespace in which its jails are nested: its death ends them
        │  └─ bare zygote    forks programs that need the standard library only (sandbox/spawn.py)
        └─ mother    imports and warms the libraries once, forks a warm zygote a slot, which share its memory
-          └─ warm zygote    forks the other programs
+          ├─ warm zygote    forks the other programs
+          └─ mother    of the next kind, when a program first asks for it: what that has more (sandbox/libraries.py)
 
 None of them runs a line of the user's. Each ends when the socket to its parent closes.
 """
@@ -14,18 +15,16 @@ None of them runs a line of the user's. Each ends when the socket to its parent 
 from __future__ import annotations
 
 import contextlib
-import gc
 import importlib
 import json
 import os
-import re
 import signal
 import socket
 import sys
 from collections.abc import Callable
 from typing import Any, NoReturn
 
-from sandbox import wire
+from sandbox import heap, wire
 from sandbox.jail import cgroups, linux, namespaces, pod, tree
 from sandbox.life import Host
 from sandbox.slot import Slot
@@ -70,8 +69,7 @@ def _warden(channel: socket.socket, settings: dict[str, Any], host: Host) -> NoR
         pod.readable()
     for name in STANDARD:
         importlib.import_module(name)
-    gc.collect()
-    gc.freeze()
+    heap.settle()
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)
     wire.send(channel, {"ready": "warden"})
 
@@ -79,7 +77,7 @@ def _warden(channel: socket.socket, settings: dict[str, Any], host: Host) -> NoR
         signal.signal(signal.SIGCHLD, signal.SIG_DFL)
         if message["op"] == "slot":
             return lambda: Slot(line, message["index"], host).serve()
-        return lambda: _mother(line, settings["preload"], host)
+        return lambda: _mother(line, message["load"], host)
 
     _fork_on_demand(channel, order, host)
 
@@ -102,54 +100,43 @@ def _fork_on_demand(
                 linux.prctl(linux.PR_SET_PDEATHSIG, signal.SIGKILL)
             order(message, socket.socket(fileno=descriptor))()
 
-        place: contextlib.AbstractContextManager[None] = contextlib.nullcontext()
         if host.isolated and message["op"] == "slot":
-            place = forker.into_new_pid_namespace()
+            forker.fork_into_new_pid_namespace(child)
         elif host.isolated and message["op"] == "zygote":
-            place = forker.into_pid_namespace_of(descriptors[1])
-        with contextlib.suppress(ProcessLookupError), place:  # the slot has died, and is replaced with its zygotes
+            with contextlib.suppress(ProcessLookupError):  # the slot has died, and is replaced with its zygotes
+                forker.fork_inside(descriptors[1], child)
+        else:
             namespaces.fork(child)
         for descriptor in descriptors:
             os.close(descriptor)
     os._exit(0)
 
 
-def _mother(channel: socket.socket, preload: list[str], host: Host) -> NoReturn:
-    warm_up(preload, host.proc)
+def _mother(channel: socket.socket, load: list[str], host: Host) -> NoReturn:
+    warm_up(load, host.proc)
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)
     wire.send(channel, {"ready": "mother"})
 
     def order(message: wire.Message, line: socket.socket) -> Callable[[], NoReturn]:
         signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+        if message["op"] == "mother":
+            return lambda: _mother(line, message["load"], host)
         host.enter_group(message["index"])
         return lambda: serve_forks(line, host.proc)
 
     _fork_on_demand(channel, order, host)
 
 
-def warm_up(preload: list[str], proc: int) -> None:
+def warm_up(libraries: list[str], proc: int) -> None:
     """Import the libraries, exercise what the first call of each makes slow, and settle the memory for forking."""
-    for name in preload:
+    for name in libraries:
         importlib.import_module(name)
-    if "numpy" in preload:
+    if "numpy" in libraries:
         exercise_numpy()
-    if "sympy" in preload:
+    if "sympy" in libraries:
         exercise_sympy()
-    gc.collect()
-    gc.freeze()
-    _use_huge_pages(proc)
-
-
-def _use_huge_pages(proc: int) -> None:
-    """Collapse the heap onto huge pages: a fork then copies one entry for 2 MiB instead of 512."""
-    huge = 1 << 21
-    with os.fdopen(os.open("self/maps", os.O_RDONLY, dir_fd=proc)) as maps:
-        lines = maps.read().splitlines()
-    for line in lines:
-        if found := re.match(r"([0-9a-f]+)-([0-9a-f]+) rw-p \S+ \S+ 0 *(\[heap\])?$", line):
-            first, last = -(-int(found[1], 16) // huge) * huge, int(found[2], 16) // huge * huge
-            for start_ in range(first, last, huge):
-                linux.collapse_to_huge_pages(start_, huge)
+    heap.settle()
+    heap.use_huge_pages(proc)
 
 
 def main() -> NoReturn:

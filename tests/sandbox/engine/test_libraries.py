@@ -1,0 +1,121 @@
+"""Which zygote a program is forked from, and that each kind has what it is there for."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from sandbox.engine import Engine
+from sandbox.libraries import kind_for
+from sandbox.types import ExecRequest
+from tests.sandbox.engine.test_engine import started, tree
+
+HAS_SCIPY = "import sys\nhas = 'scipy.optimize' in sys.modules\nfrom scipy.optimize import brentq\nhas"
+
+
+@pytest.mark.parametrize(
+    ("code", "kind"),
+    [
+        ("print(6 * 7)", "bare"),
+        ("import math, json", "bare"),
+        ("from sympy import *", "warm"),
+        ("import math, numpy as np", "warm"),
+        ("x = 1; import sympy", "warm"),
+        ("exec('import sympy')", "warm"),
+        ("import scipy", "scipy"),
+        ("def f():\n    from scipy.optimize import minimize", "scipy"),
+        ("import numpy as np; import scipy.special", "scipy"),
+        ("# no scipy here\nimport sympy", "warm"),
+    ],
+)
+def test_a_program_is_given_the_zygote_that_has_what_it_imports(code: str, kind: str) -> None:
+    assert kind_for(code) == kind
+
+
+def maps(pid: int) -> str:
+    with contextlib.suppress(OSError):  # it has ended
+        return Path(f"/proc/{pid}/maps").read_text()
+    return ""
+
+
+async def has_scipy(engine: Engine) -> bool:
+    result = await engine.run(ExecRequest(code=HAS_SCIPY))
+    assert result.ok, result
+    return result.value == "True"
+
+
+async def comes_to_have_scipy(engine: Engine) -> bool:
+    async with asyncio.timeout(60.0):
+        while not await has_scipy(engine):
+            await asyncio.sleep(0.1)
+    return True
+
+
+def test_scipy_is_loaded_once_it_is_asked_for_and_stays_out_of_other_programs() -> None:
+    async def run() -> None:
+        async with started(preload=("numpy",)) as engine:
+            assert (await engine.run(ExecRequest(code="import numpy, sys\n'scipy' in sys.modules"))).value == "False"
+            assert not await has_scipy(engine), "nobody has asked before"
+            assert await comes_to_have_scipy(engine)
+            assert (await engine.run(ExecRequest(code="import numpy, sys\n'scipy' in sys.modules"))).value == "False"
+
+    asyncio.run(run())
+
+
+def test_scipy_is_as_others_where_nothing_is_preloaded() -> None:
+    async def run() -> None:
+        async with started(preload=()) as engine:
+            for _ in range(2):
+                assert not await has_scipy(engine)
+                await asyncio.sleep(0.2)
+
+    asyncio.run(run())
+
+
+def test_programs_run_while_all_that_have_scipy_are_killed() -> None:
+    """Its mother, its zygote and what waits there for a program: each is replaced when it is asked for again."""
+
+    async def run() -> None:
+        async with started(preload=("numpy",)) as engine:
+            assert await comes_to_have_scipy(engine)
+            launcher = engine._crew._process.pid  # type: ignore[union-attr]
+            async with asyncio.timeout(10.0):
+                while len(having := [pid for pid in tree(launcher) if "scipy/optimize" in maps(pid)]) < 3:
+                    await asyncio.sleep(0.02)
+            for pid in having:
+                os.kill(pid, signal.SIGKILL)
+            async with asyncio.timeout(10.0):
+                while engine.status().zygote_restarts < 2:
+                    await asyncio.sleep(0.02)
+            assert not await has_scipy(engine), "it is imported, and its mother made anew"
+            assert await comes_to_have_scipy(engine)
+
+    asyncio.run(run())
+
+
+def test_a_settled_heap_has_no_holes() -> None:
+    """What is made after `settle` lies side by side: a fork copies few pages for it."""
+    program = (
+        "import json, random\n"
+        "from sandbox import heap\n"
+        "random.seed(0)\n"
+        "kept = [bytes(random.randrange(1, 480)) for _ in range(20_000)]\n"
+        "del kept[::3]\n"
+        "if __import__('sys').argv[1] == 'settle': heap.settle()\n"
+        "made = [bytes(size - 33) for size in range(48, 513, 16) for _ in range(4)]\n"
+        "places = [id(block) for block in made]\n"
+        "print(sum(b - a == size for i, size in enumerate(range(48, 513, 16))"
+        " for a, b in zip(places[4 * i : 4 * i + 3], places[4 * i + 1 : 4 * i + 4])))"
+    )
+    side_by_side = {
+        how: int(subprocess.check_output([sys.executable, "-c", program, how], text=True)) for how in ("settle", "not")
+    }
+    assert side_by_side["settle"] >= 80, "of 90"
+    assert side_by_side["not"] < 45
