@@ -10,7 +10,6 @@ Refused where a fork would not be a copy: other threads or child processes, open
 
 from __future__ import annotations
 
-import array
 import contextlib
 import os
 import re
@@ -127,7 +126,7 @@ def hear(line: socket.socket, who: str) -> int:
         if (level, kind) == (socket.SOL_SOCKET, socket.SCM_CREDENTIALS):
             (pid,) = struct.unpack_from("i", content)
         elif (level, kind) == (socket.SOL_SOCKET, socket.SCM_RIGHTS):  # nobody of ours sends any here
-            for descriptor in array.array("i", content[: len(content) // 4 * 4]):
+            for descriptor in struct.unpack_from(f"{len(content) // 4}i", content):
                 os.close(descriptor)
     if not pid or data != b'{"branch": "%s"}' % who.encode():
         raise SandboxUnavailable(
@@ -149,7 +148,7 @@ class Furnisher:
         self.begun = False
 
         def child() -> NoReturn:
-            linux.close_all_except({theirs.fileno(), proc})  # the boxes and lines of others end with those
+            linux.close_all_except(theirs.fileno(), proc)  # the boxes and lines of others end with those
             _furnish_from_inside(theirs, proc)
 
         with theirs:

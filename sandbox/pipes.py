@@ -1,22 +1,25 @@
-"""A program's open files as the engine holds them: its request and stdin as files, its output as pipes drained at once.
+"""A program's open files as the engine holds them: its request and stdin as files, its output as pipes.
 
-Both pipes are read while the program runs: a full pipe blocks it, and we would call that a timeout.
+The pipes are read while the program runs: a full pipe blocks it, and we would call that a timeout. But most programs
+end before any of them could be full, and are read once, when they have.
 """
 
 from __future__ import annotations
 
 import asyncio
-import base64
 import contextlib
 import json
 import os
+from collections.abc import Callable
 
 from sandbox import wire
+from sandbox.coding import files_to_json
 from sandbox.report import report_budget
 from sandbox.streams import HeadTail
 from sandbox.types import ExecRequest
 
 _CHUNK = 1 << 16
+_SOON_SECONDS = 0.02  # what ends so soon is not watched; a flood waits so long, once
 
 
 class Pipes:
@@ -27,21 +30,23 @@ class Pipes:
         self.stdout, self.stderr = HeadTail(budget), HeadTail(budget)
         self._claims = bytearray()
         self._most_claims = report_budget(budget)
-        files = {name: base64.b64encode(content).decode() for name, content in request.files.items()}
-        payload = {"code": request.code, "mode": request.mode, "seed": request.seed, "files": files,
-                   "output_bytes": budget}  # fmt: skip
+        payload = {"code": request.code, "mode": request.mode, "seed": request.seed, "output_bytes": budget,
+                   "files": files_to_json(request.files)}  # fmt: skip
         self._theirs = [
             wire.file_of(json.dumps(payload).encode(), "program"),
-            wire.file_of(request.stdin.encode("utf-8", "surrogatepass"), "stdin"),
+            wire.file_of(request.stdin.encode("utf-8", "surrogatepass"), "stdin")
+            if request.stdin
+            else os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC),
         ]
         self._loop = asyncio.get_running_loop()
-        self._ours: list[int] = []
+        self._sinks: dict[int, Callable[[bytes], None]] = {}  # by our end of the pipe
         for sink in (self.stdout.feed, self.stderr.feed, self._claim):
             ours, theirs = os.pipe2(os.O_CLOEXEC)
             os.set_blocking(ours, False)
-            self._loop.add_reader(ours, self._read, ours, sink)
-            self._ours.append(ours)
+            self._sinks[ours] = sink
             self._theirs.append(theirs)
+        self._watched: set[int] = set()
+        self._soon = self._loop.call_later(_SOON_SECONDS, self._watch)
 
     def theirs(self) -> list[int]:
         """The descriptors the program's process gets: request, stdin, stdout, stderr, report."""
@@ -61,28 +66,39 @@ class Pipes:
         """What came on the report pipe; nothing if it was more than a report can be."""
         return bytes(self._claims) if len(self._claims) <= self._most_claims else b""
 
-    def _read(self, descriptor: int, sink: object) -> bool:
-        """Feed one chunk to `sink`; False at the end or while there is none."""
+    def _watch(self) -> None:
+        for descriptor in self._sinks:
+            self._loop.add_reader(descriptor, self._read, descriptor)
+            self._watched.add(descriptor)
+
+    def _unwatch(self, descriptor: int) -> None:
+        if descriptor in self._watched:
+            self._watched.remove(descriptor)
+            self._loop.remove_reader(descriptor)
+
+    def _read(self, descriptor: int) -> bool:
+        """Take one chunk in; False at the end or while there is none."""
         try:
             chunk = os.read(descriptor, _CHUNK)
         except BlockingIOError:
             return False
         if not chunk:
-            self._loop.remove_reader(descriptor)
+            self._unwatch(descriptor)
             return False
-        sink(chunk)  # type: ignore[operator]
+        self._sinks[descriptor](chunk)
         return True
 
     def drain(self) -> None:
         """Read what is still in the pipes, when no process is left that could write more."""
-        for descriptor, sink in zip(self._ours, (self.stdout.feed, self.stderr.feed, self._claim), strict=True):
-            while self._read(descriptor, sink):
+        for descriptor in self._sinks:
+            while self._read(descriptor):
                 pass
 
     def close(self) -> None:
-        for descriptor in self._ours:
-            self._loop.remove_reader(descriptor)
-        for descriptor in (*self._ours, *self._theirs):
+        self._soon.cancel()
+        for descriptor in self._sinks:
+            self._unwatch(descriptor)
+        for descriptor in (*self._sinks, *self._theirs):
             with contextlib.suppress(OSError):
                 os.close(descriptor)
-        self._ours, self._theirs = [], []
+        self._sinks, self._theirs = {}, []

@@ -8,7 +8,6 @@ raised as `SandboxUnavailable` or `Overloaded`. Nothing that goes wrong here eve
 from __future__ import annotations
 
 import asyncio
-import base64
 import ipaddress
 import json
 import random
@@ -23,8 +22,9 @@ from urllib.parse import urlsplit
 
 import aiohttp
 
+from sandbox.coding import files_to_json, result_from_json
 from sandbox.errors import BY_NAME, InputError, Overloaded, SandboxError, SandboxUnavailable
-from sandbox.types import MIB, ExecRequest, ExecResult, Limits, result_from_json
+from sandbox.types import MIB, ExecRequest, ExecResult, Limits
 
 T = TypeVar("T")
 # A program on its way in a batch: its JSON, and where its outcome is awaited.
@@ -283,7 +283,7 @@ def _encode(request: ExecRequest) -> bytes:
         "key": request.key or _new_key(),
     }
     if request.files:
-        body["files"] = {name: base64.b64encode(content).decode() for name, content in request.files.items()}
+        body["files"] = files_to_json(request.files)
     if request.fetch:
         body["fetch"] = list(request.fetch)
     return json.dumps(body).encode()

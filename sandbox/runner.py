@@ -224,7 +224,7 @@ class Stage:
         atexit._clear()  # what libraries would do at the end; a program registers its own
 
 
-# Of all that lives on a machine out of memory, what a program uses is to go first.
+# Of all that lives on a machine out of memory, what a program uses is to go first; one that waits for it, last.
 _CHOSEN_FIRST = b"500"
 
 
@@ -330,7 +330,7 @@ def _be_init(line: Any, program: int) -> NoReturn:
     for number in signal.valid_signals() - {signal.SIGKILL, signal.SIGSTOP}:
         signal.signal(number, signal.SIG_DFL)
     signal.pthread_sigmask(signal.SIG_SETMASK, ())
-    linux.close_all_except({line.fileno()})
+    linux.close_all_except(line.fileno())
     while True:
         try:
             pid, status = os.wait()

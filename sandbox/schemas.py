@@ -7,15 +7,14 @@ speed. Times are in seconds, sizes in bytes, file contents in base64.
 
 from __future__ import annotations
 
-import base64
-import binascii
 import json
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from sandbox.coding import files_from_json, result_to_json
 from sandbox.errors import BadRequest, Overloaded, SandboxError
-from sandbox.types import ExecRequest, ExecResult, Limits, result_to_json
+from sandbox.types import ExecRequest, ExecResult, Limits
 
 MAX_BATCH = 10_000
 _LEAST, _MOST = Limits.MINIMUM, Limits.MAXIMUM
@@ -126,8 +125,8 @@ class ExecuteBody(_Request):
             BadRequest: it cannot be run as asked.
         """
         try:
-            files = {name: base64.b64decode(content, validate=True) for name, content in self.files.items()}
-        except (binascii.Error, ValueError) as error:
+            files = files_from_json(self.files)
+        except ValueError as error:
             raise BadRequest(f"files: the contents are not base64: {error}") from None
         request = ExecRequest(
             code=self.code,

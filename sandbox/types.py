@@ -5,10 +5,9 @@ An `ExecResult` describes the program only. Failures of the sandbox are exceptio
 
 from __future__ import annotations
 
-import base64
 import math
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import dataclass, field
 from typing import Any, ClassVar, Literal, get_args
 
 from sandbox.errors import BadRequest
@@ -154,30 +153,3 @@ class ExecResult:
     @property
     def ok(self) -> bool:
         return self.status == "ok"
-
-
-_RESULT_FIELDS = tuple(f.name for f in fields(ExecResult))
-
-
-def result_to_json(result: ExecResult) -> dict[str, Any]:
-    """A JSON-ready dict of `result`; file contents become base64."""
-    data = {name: getattr(result, name) for name in _RESULT_FIELDS}  # asdict copies all values: 0.1 ms a result
-    if result.error is not None:
-        data["error"] = asdict(result.error)
-    data["truncated"] = {
-        "stdout": result.truncated.stdout,
-        "stderr": result.truncated.stderr,
-        "value": result.truncated.value,
-    }
-    data["files"] = {name: base64.b64encode(content).decode() for name, content in result.files.items()}
-    return data
-
-
-def result_from_json(data: Mapping[str, Any]) -> ExecResult:
-    """The inverse of `result_to_json`; fields it does not know are left out, so that versions may differ."""
-    known = {name: data[name] for name in _RESULT_FIELDS if name in data}
-    if known.get("error") is not None:
-        known["error"] = ExecError(**known["error"])
-    known["truncated"] = Truncated(**known.get("truncated", {}))
-    known["files"] = {name: base64.b64decode(content) for name, content in known.get("files", {}).items()}
-    return ExecResult(**known)

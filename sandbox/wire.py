@@ -6,16 +6,17 @@ where it is read (`sandbox/report.py`).
 
 from __future__ import annotations
 
-import array
 import os
 import socket
-from collections.abc import Iterable
+import struct
+from collections.abc import Sequence
 from json import dumps, loads
 from typing import Any
 
 Message = dict[str, Any]
 MOST_BYTES = 64 * 1024
 _MOST_DESCRIPTORS = 16
+_SPACE = socket.CMSG_SPACE(_MOST_DESCRIPTORS * 4)
 _CUT_OFF = int(socket.MSG_TRUNC | socket.MSG_CTRUNC)
 
 
@@ -23,26 +24,23 @@ def pair() -> tuple[socket.socket, socket.socket]:
     return socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
 
 
-def send(channel: socket.socket, message: Message, descriptors: Iterable[int] = ()) -> None:
+def send(channel: socket.socket, message: Message, descriptors: Sequence[int] = ()) -> None:
     """Send one message; the receiver gets its own copies of `descriptors`."""
-    rights = array.array("i", descriptors)
+    rights = struct.pack(f"{len(descriptors)}i", *descriptors)
     control = [(socket.SOL_SOCKET, socket.SCM_RIGHTS, rights)] if rights else []
     channel.sendmsg([dumps(message).encode()], control)
 
 
 def receive(channel: socket.socket) -> tuple[Message, list[int]] | None:
     """The next message and its descriptors; None if the other side is gone."""
-    space = socket.CMSG_SPACE(_MOST_DESCRIPTORS * 4)
     try:
-        data, control, flags, _ = channel.recvmsg(MOST_BYTES, space, socket.MSG_CMSG_CLOEXEC)
+        data, control, flags, _ = channel.recvmsg(MOST_BYTES, _SPACE, socket.MSG_CMSG_CLOEXEC)
     except ConnectionResetError:
         return None
     descriptors: list[int] = []
     for level, kind, rights in control:
         if level == socket.SOL_SOCKET and kind == socket.SCM_RIGHTS:
-            numbers = array.array("i")
-            numbers.frombytes(rights[: len(rights) - len(rights) % numbers.itemsize])
-            descriptors.extend(numbers)
+            descriptors.extend(struct.unpack_from(f"{len(rights) // 4}i", rights))
     if not data:
         return None
     assert not flags & _CUT_OFF, "a message of ours was longer than MOST_BYTES"
@@ -61,6 +59,10 @@ def file_of(content: bytes, name: str = "data") -> int:
 
 def content_of(descriptor: int) -> bytes:
     """Everything in the file behind `descriptor`, from its start; closes it."""
-    with os.fdopen(descriptor, "rb") as file:
-        file.seek(0)
-        return file.read()
+    try:
+        content = b""
+        while more := os.pread(descriptor, os.fstat(descriptor).st_size - len(content), len(content)):
+            content += more
+        return content
+    finally:
+        os.close(descriptor)

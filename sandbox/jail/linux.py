@@ -7,11 +7,11 @@ Numbers are from the kernel's own headers (include/uapi/linux); the system calls
 
 from __future__ import annotations
 
+import _thread
 import contextlib
 import ctypes
 import errno
 import functools
-import mmap
 import os
 import signal
 import struct
@@ -53,30 +53,30 @@ _libc.clone.argtypes = (ctypes.c_void_p, ctypes.c_void_p, ctypes.c_int, ctypes.c
 _PAUSE = ctypes.cast(_libc.pause, ctypes.c_void_p)
 
 
-def _check(result: int, what: str) -> int:
+def _check(result: int, what: str, *values: object) -> int:
     if result < 0:
         number = ctypes.get_errno()
-        raise OSError(number, f"{os.strerror(number)} ({what})")
+        raise OSError(number, f"{os.strerror(number)} ({what.format(*values)})")
     return result
 
 
 def unshare(flags: int) -> None:
-    _check(_libc.unshare(flags), f"unshare {flags:#x}")
+    _check(_libc.unshare(flags), "unshare {:#x}", flags)
 
 
 def setns(descriptor: int, flags: int) -> None:
-    _check(_libc.setns(descriptor, flags), f"setns {flags:#x}")
+    _check(_libc.setns(descriptor, flags), "setns {:#x}", flags)
 
 
-def clone_waiter(namespaces: int, stack: mmap.mmap) -> int:
+def clone_waiter(namespaces: int, stack: ctypes.Array[ctypes.c_char]) -> int:
     """The pid of a child that waits in libc's `pause` for its death, in new `namespaces`, on `stack`.
 
     It shares this process's memory and open files instead of copying them, and never runs a line of Python: ten times
     cheaper than a fork. A handler would run in it, on our memory: have none. `stack` must outlive it.
     """
-    top = ctypes.addressof(ctypes.c_char.from_buffer(stack)) + len(stack)
+    top = (ctypes.addressof(stack) + len(stack)) & ~15
     flags = namespaces | CLONE_VM | CLONE_FILES | signal.SIGCHLD
-    return _check(_libc.clone(_PAUSE, top, flags, None), f"clone {namespaces:#x}")
+    return _check(_libc.clone(_PAUSE, top, flags, None), "clone {:#x}", namespaces)
 
 
 def fork() -> int:
@@ -84,7 +84,7 @@ def fork() -> int:
 
     What modules have registered to be called after a fork (`random` takes a new seed) is not called then.
     """
-    if threading.active_count() > 1:
+    if _thread._count():  # besides the first
         return os.fork()
     return _check(_libc_with_gil.fork(), "fork")
 
@@ -96,7 +96,7 @@ def fork_into(namespaces: int) -> int:
     "clone" children): see `collect_forked_into`. It forks on by `fork`, never by this.
     """
     return _check(_libc_with_gil.syscall(ctypes.c_long(_SYS_CLONE), ctypes.c_long(namespaces), None, None, None, None),
-                  f"clone {namespaces:#x}")  # fmt: skip
+                  "clone {:#x}", namespaces)  # fmt: skip
 
 
 def collect_forked_into() -> None:
@@ -116,12 +116,12 @@ def mount(source: str, target: str, kind: str | None, flags: int, options: str =
     result = _libc.mount(
         source.encode(), target.encode(), kind and kind.encode(), ctypes.c_ulong(flags), options.encode() or None
     )
-    _check(result, f"mount {kind or source} on {target}")
+    _check(result, "mount {} on {}", kind or source, target)
 
 
 def umount(target: str) -> None:
     """Take a mount off the tree now; it ends when its last user does."""
-    _check(_libc.umount2(target.encode(), MNT_DETACH), f"umount {target}")
+    _check(_libc.umount2(target.encode(), MNT_DETACH), "umount {}", target)
 
 
 def mount_set(target: str, attributes: int) -> None:
@@ -135,7 +135,7 @@ def mount_set(target: str, attributes: int) -> None:
         ctypes.c_long(_SYS_MOUNT_SETATTR), ctypes.c_long(-100), target.encode(), ctypes.c_long(_AT_RECURSIVE),
         packed, ctypes.c_long(len(packed)),
     )  # fmt: skip
-    _check(result, f"mount_setattr {target}")
+    _check(result, "mount_setattr {}", target)
 
 
 def pivot_root_here() -> None:
@@ -146,7 +146,7 @@ def pivot_root_here() -> None:
 
 
 def prctl(option: int, argument: int) -> None:
-    _check(_libc.prctl(option, argument, 0, 0, 0), f"prctl {option}")
+    _check(_libc.prctl(option, argument, 0, 0, 0), "prctl {}", option)
 
 
 def drop_capabilities() -> None:
@@ -184,7 +184,7 @@ def open_beneath(directory: int, path: str, flags: int, mode: int = 0) -> int:
         )
         # EAGAIN: a rename elsewhere raced with the walk; the kernel asks to try again.
         if result >= 0 or ctypes.get_errno() != errno.EAGAIN:
-            return _check(result, f"openat2 {path}")
+            return _check(result, "openat2 {}", path)
 
 
 @functools.cache
@@ -234,10 +234,10 @@ def collapse_to_huge_pages(start: int, length: int) -> bool:
     return bool(_libc.madvise(ctypes.c_void_p(start), ctypes.c_size_t(length), MADV_COLLAPSE) == 0)
 
 
-def close_all_except(keep: set[int]) -> None:
-    """Close every descriptor from 3 up that is not in `keep`."""
+def close_all_except(*keep: int) -> None:
+    """Close every descriptor from 3 up that is not among `keep`."""
     first = 3
-    for descriptor in sorted(d for d in keep if d >= 3):
+    for descriptor in sorted(keep):
         os.closerange(first, descriptor)
         first = descriptor + 1
     os.closerange(first, os.sysconf("SC_OPEN_MAX"))

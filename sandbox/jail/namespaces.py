@@ -9,27 +9,31 @@ warm zygote's memory is copied once.
 from __future__ import annotations
 
 import contextlib
-import mmap
+import ctypes
 import os
 import resource
 import select
 import signal
 import traceback
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
-from typing import Any, NoReturn
+from typing import NamedTuple, NoReturn
 
 from sandbox.jail import linux, pod, seccomp, tree
 
 _INSIDE = linux.CLONE_NEWNS | linux.CLONE_NEWIPC
-OPEN_FILES = 1024
+_SAME_FOR_ALL = {
+    resource.RLIMIT_CORE: 0,
+    resource.RLIMIT_NOFILE: 1024,
+    resource.RLIMIT_MEMLOCK: 65536,
+    resource.RLIMIT_MSGQUEUE: 0,
+    resource.RLIMIT_SIGPENDING: 1024,
+}
 # It refuses to set these two; queues are refused by the filter there as here.
 _LEFT_OUT_BY_GVISOR = (resource.RLIMIT_MSGQUEUE, resource.RLIMIT_SIGPENDING)
 
 
-@dataclass(frozen=True)
-class Confinement:
-    """What a program's process gives up on entering. Crosses the wire as a dict.
+class Confinement(NamedTuple):
+    """What a program's process gives up on entering. Crosses the wire as a list.
 
     `processes` and `data_bytes` are set only where no control group limits them for the run as a whole.
     """
@@ -45,9 +49,6 @@ class Confinement:
     isolated: bool = True
     pod: bool = False
 
-    def to_json(self) -> dict[str, Any]:
-        return dict(vars(self))  # asdict copies deeply: ten times as slow
-
 
 class Forker:
     """Forks children into a pid namespace of choice and finds the way back. Made once a process, before any fork."""
@@ -58,19 +59,19 @@ class Forker:
         self._pid = os.open("self/ns/pid", os.O_RDONLY | os.O_CLOEXEC, dir_fd=proc)
         self._mount: int | None = None  # opened when needed: under gVisor, where no jails are made, there is none
 
-    @contextlib.contextmanager
-    def into_new_pid_namespace(self) -> Iterator[None]:
+    def fork_into_new_pid_namespace(self, child: Callable[[], NoReturn]) -> int:
+        """As `fork`; the child is the first process of the namespace."""
         linux.unshare(linux.CLONE_NEWPID)
         try:
-            yield
+            return fork(child)
         finally:
             linux.setns(self._pid, linux.CLONE_NEWPID)
 
-    @contextlib.contextmanager
-    def into_pid_namespace_of(self, pidfd: int) -> Iterator[None]:
+    def fork_inside(self, pidfd: int, child: Callable[[], NoReturn], *, report_to_nobody: bool = False) -> int:
+        """As `fork`, into the pid namespace of the process behind `pidfd`. Raises ProcessLookupError if it is gone."""
         linux.setns(pidfd, linux.CLONE_NEWPID)
         try:
-            yield
+            return fork(child, report_to_nobody=report_to_nobody)
         finally:
             linux.setns(self._pid, linux.CLONE_NEWPID)
 
@@ -110,7 +111,7 @@ class Jail:
 
     def __init__(self, forker: Forker, *, uid: int, gid: int, userns: bool, file_bytes: int) -> None:
         self.uid, self.gid, self.userns, self.file_bytes = uid, gid, userns, file_bytes
-        self._stack = mmap.mmap(-1, linux.WAITER_STACK_BYTES)
+        self._stack = ctypes.create_string_buffer(linux.WAITER_STACK_BYTES)
         user = linux.CLONE_NEWUSER if userns else 0
         self.pid = linux.clone_waiter(_INSIDE | linux.CLONE_NEWPID | user, self._stack)
         self.pidfd = os.pidfd_open(self.pid)
@@ -128,7 +129,6 @@ class Jail:
         self.kill()
         linux.wait_for_end_of(self.pid)
         os.close(self.pidfd)
-        self._stack.close()
 
     def hold(self, pid: int) -> None:
         """The program's process has started; the init holds it already."""
@@ -184,6 +184,18 @@ def inside_user_namespace(proc: int, more: int) -> None:
     map_ids(proc, "self", uid, gid)
 
 
+def give_up_what_no_program_has() -> None:
+    """Leave to the forks of the calling process, a zygote, only what differs from program to program: see `enter`."""
+    os.umask(0o022)
+    linux.prctl(linux.PR_SET_NO_NEW_PRIVS, 1)
+    for kind, value in _SAME_FOR_ALL.items():
+        try:
+            _limit(kind, value)
+        except ValueError:
+            if kind not in _LEFT_OUT_BY_GVISOR:
+                raise
+
+
 def enter(jail: int, confinement: Confinement) -> None:
     """Give the calling process, just forked, the jail's view and none of our rights. There is no way back."""
     os.setsid()
@@ -194,8 +206,7 @@ def enter(jail: int, confinement: Confinement) -> None:
         linux.prctl(linux.PR_SET_PDEATHSIG, signal.SIGKILL)
         os.fchdir(jail)
     os.close(jail)
-    set_limits(confinement)
-    os.umask(0o022)
+    limit(confinement)
     if confinement.pod:
         pod.enter(confinement.uid, confinement.gid)
         linux.load_seccomp(FILTERS[False])
@@ -206,7 +217,6 @@ def enter(jail: int, confinement: Confinement) -> None:
         os.setresgid(confinement.gid, confinement.gid, confinement.gid)
         os.setresuid(confinement.uid, confinement.uid, confinement.uid)
     linux.drop_capabilities()
-    linux.prctl(linux.PR_SET_NO_NEW_PRIVS, 1)
     linux.load_seccomp(FILTERS[confinement.session])
 
 
@@ -231,28 +241,19 @@ def shield_from_oom(proc: int) -> None:
     os.close(descriptor)
 
 
-def set_limits(confinement: Confinement) -> None:
-    """The kernel's per-process limits; a fork inherits them."""
-    cpu = int(confinement.cpu_seconds) + 1
-    hard = {
-        resource.RLIMIT_CORE: 0,
-        resource.RLIMIT_NOFILE: OPEN_FILES,
-        resource.RLIMIT_FSIZE: confinement.file_bytes,
-        resource.RLIMIT_MEMLOCK: 65536,
-        resource.RLIMIT_MSGQUEUE: 0,
-        resource.RLIMIT_SIGPENDING: 1024,
-    }
+def limit(confinement: Confinement) -> None:
+    """The kernel's limits for each process of a program; a fork inherits them."""
+    _limit(resource.RLIMIT_FSIZE, confinement.file_bytes)
     if confinement.processes is not None:
-        hard[resource.RLIMIT_NPROC] = confinement.processes
+        _limit(resource.RLIMIT_NPROC, confinement.processes)
     if confinement.data_bytes is not None:
-        hard[resource.RLIMIT_DATA] = confinement.data_bytes
-    for kind, value in hard.items():
-        most = resource.getrlimit(kind)[1]
-        if most != resource.RLIM_INFINITY:
-            value = min(value, most)
-        try:
-            resource.setrlimit(kind, (value, value))
-        except ValueError:
-            if kind not in _LEFT_OUT_BY_GVISOR:
-                raise
+        _limit(resource.RLIMIT_DATA, confinement.data_bytes)
+    cpu = int(confinement.cpu_seconds) + 1
     resource.setrlimit(resource.RLIMIT_CPU, (cpu, cpu + 1))
+
+
+def _limit(kind: int, value: int) -> None:
+    most = resource.getrlimit(kind)[1]
+    if most != resource.RLIM_INFINITY:
+        value = min(value, most)
+    resource.setrlimit(kind, (value, value))

@@ -6,7 +6,6 @@ It does not hold: a program can read what this user can read, reach the network,
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import os
 import signal
 
@@ -18,7 +17,8 @@ class Folder:
 
     def __init__(self, file_bytes: int) -> None:
         self.uid, self.gid, self.userns, self.file_bytes = os.geteuid(), os.getegid(), False, file_bytes
-        import tempfile  # not above: no other tier needs it, and each fork would copy it
+        import fcntl  # not above: no other tier needs these, and each fork would copy them
+        import tempfile
 
         self.path = tempfile.mkdtemp(prefix="soroban-")
         self.box = self.work = self.pidfd = os.open(self.path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)

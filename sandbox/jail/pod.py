@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import errno
-import fcntl
 import functools
 import os
 import signal
@@ -98,6 +97,8 @@ class Quarters:
             os.mkdir(folder, 0o700)
             os.chown(folder, uid, uid)
         self.work = self.pidfd = os.open(f"{self.path}/work", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        import fcntl  # in here: each fork of another tier would copy it
+
         # Held until the last copy of this descriptor is closed: the engine's, when it has fetched the run's files.
         fcntl.flock(self.work, fcntl.LOCK_EX)
 
@@ -139,7 +140,7 @@ def _in_an_orphan(work: Callable[[], None]) -> None:
     if child == 0:
         try:
             if os.fork() == 0:
-                linux.close_all_except(set())
+                linux.close_all_except()
                 work()
         finally:
             os._exit(0)
@@ -148,6 +149,8 @@ def _in_an_orphan(work: Callable[[], None]) -> None:
 
 def remove_when_let_go(path: str, locked: str) -> None:
     """Have `path` removed as soon as nobody holds the lock on the folder `locked`, in it or itself; does not wait."""
+
+    import fcntl
 
     def wait_and_remove() -> None:
         fcntl.flock(os.open(locked, os.O_RDONLY | os.O_DIRECTORY), fcntl.LOCK_EX)

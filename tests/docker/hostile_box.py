@@ -18,8 +18,9 @@ from typing import Any
 import pytest
 
 from sandbox import AsyncSandbox, Sandbox
+from sandbox.coding import result_to_json
 from sandbox.jail import pod
-from sandbox.types import ExecRequest, ExecResult, Limits, result_to_json
+from sandbox.types import ExecRequest, ExecResult, Limits
 
 # Rows that a tier does not promise: part of the row's name, and which of the tier's own words on itself says so
 # (sandbox/jail/pod.py; doctor and /readyz show them). They are skipped with these words as the reason.

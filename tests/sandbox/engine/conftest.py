@@ -21,7 +21,8 @@ from typing import Any
 import pytest
 
 from sandbox import errors
-from sandbox.types import ExecResult, result_from_json
+from sandbox.coding import result_from_json
+from sandbox.types import ExecResult
 
 ROOT = Path(__file__).parents[3]
 ORDINARY = 1000  # not 65534, which is also what the kernel calls a user whom a namespace does not know
@@ -33,7 +34,8 @@ sys.path.insert(0, sys.argv[1])
 warnings.simplefilter("ignore")
 from sandbox.engine import Engine
 from sandbox.errors import SandboxError
-from sandbox.types import ExecRequest, Limits, result_to_json
+from sandbox.coding import result_to_json
+from sandbox.types import ExecRequest, Limits
 
 def request_of(order):
     files = {name: base64.b64decode(content) for name, content in order.pop("files", {}).items()}
