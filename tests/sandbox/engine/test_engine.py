@@ -305,6 +305,39 @@ def test_the_slots_own_time_is_not_a_programs() -> None:
     asyncio.run(run())
 
 
+@pytest.mark.skipif(len(os.sched_getaffinity(0)) < 2, reason="with one core there is no other to keep off")
+@pytest.mark.parametrize("workers", [1, 2])
+def test_slots_that_fill_the_machine_keep_to_a_core_each_and_programs_to_none(workers: int) -> None:
+    every = os.sched_getaffinity(0)
+    two = set(sorted(every)[:2])
+    look = ExecRequest(code="import os\nsorted(os.sched_getaffinity(0))")
+
+    async def run() -> None:
+        async with started(workers=workers, preload=("json",)) as engine:
+            session = await engine.open_session()
+            branch = await engine.fork_session(session)
+            seen = [await engine.run(look), *[await engine.run_in_session(name, look) for name in (session, branch)]]
+            assert [result.value for result in seen] == [str(sorted(two))] * 3
+            await engine.close_session(session)
+            await engine.close_session(branch)
+            await asyncio.sleep(0.3)  # the spares that replace them are there
+            launcher = engine._crew._process.pid  # type: ignore[union-attr]
+            kept = Counter(tuple(sorted(os.sched_getaffinity(pid))) for pid in tree(launcher))
+            anywhere = kept.pop(tuple(sorted(two)))
+            if workers == 1:
+                assert not kept, "the kernel knows better which core is idle"
+            else:
+                assert anywhere == 2, "the warden and the mother"
+                assert sorted(kept) == [(core,) for core in sorted(two)]
+                assert len(set(kept.values())) == 1, kept
+
+    os.sched_setaffinity(0, two)
+    try:
+        asyncio.run(run())
+    finally:
+        os.sched_setaffinity(0, every)
+
+
 def test_a_session_whose_slot_died_is_lost_and_says_so() -> None:
     async def run() -> None:
         async with started(workers=1) as engine:
