@@ -60,6 +60,7 @@ class TrainConfig:
     lora_alpha: Annotated[float, "adapters count alpha / rank times"] = 32.0
     recompute: Annotated[Recompute, "activations computed again in the backward pass: less memory, more time"] = "none"
     compile: Annotated[bool, "compile each decoder layer (torch.compile)"] = False
+    deterministic: Annotated[bool, "on a GPU, add in one order: the same run has the same bits, as on a CPU"] = False
     threads: Annotated[int | None, "CPU threads of each process; default: torch's choice"] = None
     export: Annotated[Literal["bf16", "fp32"], "number format of the exported weights"] = "bf16"
 
@@ -105,7 +106,7 @@ _COUNTS = (
 # What may differ when a run is taken up again: none of these changes what is learned.
 _FREE = {
     "out", "threads", "checkpoint_every", "keep", "heldout", "heldout_every", "log_every", "report", "rendered",
-    "micro_rows", "recompute", "compile",
+    "micro_rows", "recompute", "compile", "deterministic",
 }  # fmt: skip
 
 

@@ -30,7 +30,7 @@ from trainer.run import Run, finish, introduce, open_log, step_record
 from trainer.self_check import check_isolation, expect_seconds
 from trainer.step import make_optimizer, take_step
 from trainer.tokenizer import load_tokenizer, train_tokenizer
-from trainer.world import World, first, join
+from trainer.world import World, add_in_one_order, first, join
 
 PATIENCE = 3  # steps in a row that may be not finite
 
@@ -61,6 +61,8 @@ def train(config: TrainConfig) -> int:
         transformers.utils.logging.disable_progress_bar()
     if config.threads is not None:
         torch.set_num_threads(config.threads)
+    if config.deterministic:
+        add_in_one_order()
     stop = StopSignal()
     files = find_train_files(config.data)
     with join() as world, full_disk_in_one_line(config.out, config.out / "checkpoints"):

@@ -53,6 +53,17 @@ def first(world: World, work: Callable[[], T]) -> T | None:
     return result
 
 
+def add_in_one_order() -> None:
+    """Have a GPU give the same bits each time, from before `join` on, for the rest of the process.
+
+    Otherwise the backward passes of attention and embedding add their parts in the order in which these happen to end.
+    """
+    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # the one size of workspace that promises it
+    torch.use_deterministic_algorithms(True)
+    # It would fill what nobody has written yet, to show who reads it: here nobody does.
+    torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
+
+
 @contextmanager
 def join() -> Iterator[World]:
     """The process group, for as long as the block lasts. Without torchrun it has one member."""

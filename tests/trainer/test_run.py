@@ -83,6 +83,26 @@ def test_more_processes_have_the_same_losses_and_gradient_norms(
         assert other["loss_by"] == pytest.approx(one["loss_by"], rel=1e-5)
 
 
+ONE_ORDER = """
+import torch
+from trainer import train
+def take_step(*arguments, take_step=train.take_step, **named):
+    assert torch.are_deterministic_algorithms_enabled() is {deterministic}
+    return take_step(*arguments, **named)
+train.take_step = take_step
+"""
+
+
+@pytest.mark.parametrize("flags", [[], ["--deterministic"]], ids=["as it comes", "deterministic"])
+def test_a_gpu_is_held_to_one_order_when_asked_and_every_sum_has_one(
+    flags: list[str], reference: Path, small_run: list[str], run_trainer: Run, tmp_path: Path
+) -> None:
+    """Operations of which torch has no deterministic form raise then, on a CPU too."""
+    out = tmp_path / "out"
+    run_trainer([*small_run, *flags, "--out", str(out)], first=ONE_ORDER.format(deterministic=bool(flags)))
+    assert learned(out) == learned(reference)
+
+
 # At a step of its own choosing the process is gone, as by `kill -9`: not by a clock, which a busy machine would shift.
 DIE = "import os, signal\ndef die(*_): os.kill(os.getpid(), signal.SIGKILL)\n"
 KILLS = {
