@@ -29,7 +29,8 @@ ORDINARY = 1000  # not 65534, which is also what the kernel calls a user whom a 
 
 # Reads one JSON order a line, writes one JSON answer a line.
 DRIVER = """
-import asyncio, json, sys, base64, warnings
+import asyncio, json, os, sys, base64, warnings
+os.umask(0o077)  # a careful caller's: no program is to notice
 sys.path.insert(0, sys.argv[1])
 warnings.simplefilter("ignore")
 from sandbox.engine import Engine

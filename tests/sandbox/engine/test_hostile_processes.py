@@ -133,6 +133,10 @@ ROWS: dict[str, tuple[str, dict[str, Any]]] = {
         "print([r.getrlimit(k)[1] for k in (r.RLIMIT_CORE, r.RLIMIT_NOFILE, r.RLIMIT_FSIZE, r.RLIMIT_MEMLOCK, r.RLIMIT_CPU)])",
         {"status": "ok", "stdout": f"[0, 1024, {64 << 20}, 65536, 12]\n"},
     ),
+    "its files' modes, whoever started the engine": (
+        "import os\nopen('f', 'w').close()\nos.mkdir('d')\nprint(*(oct(os.stat(n).st_mode & 0o777) for n in 'fd'))",
+        {"status": "ok", "stdout": "0o644 0o755\n"},
+    ),
     "signals that queue up": (
         "import ctypes, os, signal\nlibc = ctypes.CDLL(None)\nsignal.pthread_sigmask(signal.SIG_BLOCK, [40])\n"
         "print(sum(libc.sigqueue(os.getpid(), 40, None) == 0 for _ in range(5000)))",
