@@ -36,6 +36,7 @@ _OUTER = linux.CLONE_NEWNET | linux.CLONE_NEWIPC | linux.CLONE_NEWUTS
 
 def launch(channel: socket.socket, settings: dict[str, Any]) -> int:
     """Make the outer jail, run the warden in it, and clean up behind it; the launcher's exit code."""
+    os.umask(0o022)  # the caller's may hide the tree from the programs, whose users are others
     isolated = settings["isolation"] == "jail"
     root = os.geteuid() == 0
     folder = cgroups.Folder(str(os.getpid())) if isolated and settings["cgroups"] else None

@@ -186,7 +186,6 @@ def inside_user_namespace(proc: int, more: int) -> None:
 
 def give_up_what_no_program_has() -> None:
     """Leave to the forks of the calling process, a zygote, only what differs from program to program: see `enter`."""
-    os.umask(0o022)
     linux.prctl(linux.PR_SET_NO_NEW_PRIVS, 1)
     for kind, value in _SAME_FOR_ALL.items():
         try:
