@@ -21,7 +21,7 @@ import struct
 import time
 from typing import NoReturn
 
-from sandbox import wire
+from sandbox import cores, wire
 from sandbox.errors import SandboxUnavailable, SessionBusy
 from sandbox.jail import linux, namespaces, tree
 from sandbox.memory import Watch
@@ -148,6 +148,7 @@ class Furnisher:
         self.begun = False
 
         def child() -> NoReturn:
+            cores.go_anywhere()  # the slot forks the session meanwhile
             linux.close_all_except(theirs.fileno(), proc)  # the boxes and lines of others end with those
             _furnish_from_inside(theirs, proc)
 

@@ -25,12 +25,11 @@ import types
 from json import dumps, loads  # by name: a session may put something else into the module
 from typing import Any, NoReturn
 
-from sandbox import wire
+from sandbox import cores, wire
 from sandbox.display import pretty
 from sandbox.jail import linux, seccomp, tree
 from sandbox.streams import cut_middle
 
-_CORES = os.sched_getaffinity(0)
 REPORT_FD, LINE_FD = 190, 191  # high, so that the user's own descriptors start at 3
 
 
@@ -237,7 +236,7 @@ def run_once(stage: Stage, oom_score: int) -> NoReturn:
     stage.line.close()
     os.write(oom_score, _CHOSEN_FIRST)
     os.close(oom_score)
-    _go_anywhere()
+    cores.go_anywhere()
     request = _step_into(received[1])
     unwritten = _write_files(request["files"]) if request["files"] else None
     _seed(request["seed"])
@@ -247,12 +246,6 @@ def run_once(stage: Stage, oom_score: int) -> NoReturn:
     with contextlib.suppress(OSError):  # the user closed it: the parent then knows the exit code only
         _write_report(REPORT_FD, report, request["output_bytes"])
     os._exit(report["exit_code"])
-
-
-def _go_anywhere() -> None:
-    """Leave the zygote's core, to which it keeps (`spawn.stay_on`), if another is idle."""
-    with contextlib.suppress(OSError):  # all of them were taken from us meanwhile
-        os.sched_setaffinity(0, _CORES)
 
 
 def _step_into(descriptors: list[int]) -> dict[str, Any]:
@@ -280,7 +273,7 @@ def serve_session(stage: Stage, oom_score: int) -> NoReturn:
     """Run cells as they come on the line until it closes, a cell exits, or a limit ends this process."""
     os.write(oom_score, _CHOSEN_FIRST)
     os.close(oom_score)
-    _go_anywhere()
+    cores.go_anywhere()
     line = stage.line
     sys.argv = ["session"]
     sys.path.insert(0, "")

@@ -5,7 +5,6 @@ A bare one knows the standard library, a warm one the preloaded libraries too; t
 
 from __future__ import annotations
 
-import contextlib
 import os
 import select
 import signal
@@ -18,16 +17,6 @@ from sandbox.jail import linux, namespaces
 from sandbox.memory import Watch
 
 _KILLED = int(signal.SIGKILL)  # a wait status: ended by this signal
-
-
-def stay_on(core: int | None) -> None:
-    """Keep this process and what it forks on one core, until a program begins (`runner.run_once`); None: anywhere.
-
-    A fork's memory is its zygote's, in that core's caches, and the slot does nothing while they work for it.
-    """
-    if core is not None:
-        with contextlib.suppress(OSError):  # the core was taken from us meanwhile
-            os.sched_setaffinity(0, {core})
 
 
 def serve_forks(line: socket.socket, proc: int) -> NoReturn:

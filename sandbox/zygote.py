@@ -24,11 +24,11 @@ import sys
 from collections.abc import Callable
 from typing import Any, NoReturn
 
-from sandbox import heap, wire
+from sandbox import cores, heap, wire
 from sandbox.jail import cgroups, linux, namespaces, pod, tree
 from sandbox.life import Host
 from sandbox.slot import Slot
-from sandbox.spawn import serve_forks, stay_on
+from sandbox.spawn import serve_forks
 from sandbox.warmup import STANDARD, exercise_numpy, exercise_sympy
 
 _OUTER = linux.CLONE_NEWNET | linux.CLONE_NEWIPC | linux.CLONE_NEWUTS
@@ -77,7 +77,7 @@ def _warden(channel: socket.socket, settings: dict[str, Any], host: Host) -> NoR
     def order(message: wire.Message, line: socket.socket) -> Callable[[], NoReturn]:
         signal.signal(signal.SIGCHLD, signal.SIG_DFL)
         if message["op"] == "slot":
-            stay_on(message["core"])
+            cores.stay_on(message["core"])
             return lambda: Slot(line, message["index"], host).serve()
         return lambda: _mother(line, message["load"], host)
 
@@ -123,7 +123,7 @@ def _mother(channel: socket.socket, load: list[str], host: Host) -> NoReturn:
         signal.signal(signal.SIGCHLD, signal.SIG_DFL)
         if message["op"] == "mother":
             return lambda: _mother(line, message["load"], host)
-        stay_on(message["core"])
+        cores.stay_on(message["core"])
         host.enter_group(message["index"])
         return lambda: serve_forks(line, host.proc)
 
