@@ -58,7 +58,7 @@ def add_in_one_order() -> None:
 
     Otherwise the backward passes of attention and embedding add their parts in the order in which these happen to end.
     """
-    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # the one size of workspace that promises it
+    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # one of the two sizes of workspace that promise it
     torch.use_deterministic_algorithms(True)
     # It would fill what nobody has written yet, to show who reads it: here nobody does.
     torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
