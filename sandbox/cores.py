@@ -9,17 +9,20 @@ from __future__ import annotations
 import contextlib
 import os
 
-_ALL = os.sched_getaffinity(0)
+_ALL = os.sched_getaffinity(0)  # of the engine
 
 
-def stay_on(core: int | None) -> None:
-    """Keep this process, and what it forks, on one core; None: anywhere."""
-    if core is not None:
-        with contextlib.suppress(OSError):  # the core was taken from us meanwhile
-            os.sched_setaffinity(0, {core})
+def keep_to_one(index: int, slots: int) -> None:
+    """Keep this process, and what it forks, on the core of slot `index`; anywhere if there are cores to choose from."""
+    if slots >= len(_ALL):
+        _go_to({sorted(_ALL)[index % len(_ALL)]})
 
 
 def go_anywhere() -> None:
-    """Undo `stay_on` for this process: it has a program, or other work of its own, and another core may be idle."""
-    with contextlib.suppress(OSError):  # all of them were taken from us meanwhile
-        os.sched_setaffinity(0, _ALL)
+    """Undo `keep_to_one` for this process: it has a program, or other work of its own, and another core may be idle."""
+    _go_to(_ALL)
+
+
+def _go_to(cores: set[int]) -> None:
+    with contextlib.suppress(OSError):  # they were taken from the engine meanwhile
+        os.sched_setaffinity(0, cores)

@@ -34,9 +34,6 @@ class Station:
 
     def __init__(self, crew: Crew, index: int) -> None:
         self._crew, self.index = crew, index
-        cores = sorted(os.sched_getaffinity(0))
-        # Where fewer slots than cores are, or other engines', the kernel knows better which of them is idle.
-        self.core = cores[index % len(cores)] if crew.workers >= len(cores) else None
         self._open: dict[str, asyncio.Future[Any]] = {}
         self.alive = False
         self.zygotes = {"bare"}  # by kind; the slot has that one whenever it lives
@@ -180,7 +177,7 @@ class Crew:
         session_ended: Callable[[str, str], None],
         station_died: Callable[[Station], None],
     ) -> None:
-        self.workers, self._preload, self.tier = workers, preload, tier
+        self._workers, self._preload, self.tier = workers, preload, tier
         self._station_free, self.session_ended = station_free, session_ended
         self.station_died = station_died
         self.stations: list[Station] = []
@@ -195,7 +192,7 @@ class Crew:
         async with asyncio.timeout(_START_SECONDS):
             await self._launch()
             self.stations.clear()
-            self.stations.extend([self._new_slot(index) for index in range(self.workers)])
+            self.stations.extend([self._new_slot(index) for index in range(self._workers)])
             self._mothers.clear()
             self._wanted.clear()
             if self._preload:
@@ -207,7 +204,7 @@ class Crew:
     async def _launch(self) -> None:
         ours, theirs = wire.pair()
         settings = {"isolation": self.tier.name, "preload": list(self._preload), "cgroups": self.tier.cgroups,
-                    "paths": tree.runtime_paths()}  # fmt: skip
+                    "paths": tree.runtime_paths(), "slots": self._workers}  # fmt: skip
         with theirs:
             python = [sys.executable, "-s", "-P", "-X", "utf8", "-c", _BOOT]
             self._process = subprocess.Popen(
@@ -263,7 +260,7 @@ class Crew:
     def _new_slot(self, index: int) -> Station:
         """A slot that says itself when it is ready; it takes its place among the stations then."""
         station = Station(self, index)
-        station.connect(self._order(self._warden, {"op": "slot", "index": index, "core": station.core}))
+        station.connect(self._order(self._warden, {"op": "slot", "index": index}))
         if index < len(self.stations):
             self.stations[index] = station
         return station
@@ -275,8 +272,7 @@ class Crew:
 
     def _new_zygote(self, station: Station, kind: str) -> None:
         beside = [] if station.pidfd is None else [station.pidfd]
-        order = {"op": "zygote", "index": station.index, "core": station.core}
-        with self._order(self._mothers[kind], order, beside) as ours:
+        with self._order(self._mothers[kind], {"op": "zygote", "index": station.index}, beside) as ours:
             station.adopt_zygote(kind, ours)
 
     @staticmethod

@@ -22,9 +22,10 @@ Limits = dict[str, Any]  # `sandbox.types.Limits` as it crosses the wire
 
 @dataclass(frozen=True)
 class Host:
-    """What this engine found on its machine; shared by all its processes."""
+    """What this engine is to have and found on its machine; shared by all its processes."""
 
     proc: int
+    slots: int
     root: bool
     isolated: bool
     pod: bool

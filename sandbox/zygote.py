@@ -50,7 +50,8 @@ def launch(channel: socket.socket, settings: dict[str, Any]) -> int:
             else:
                 namespaces.inside_user_namespace(proc, _OUTER | linux.CLONE_NEWPID)
             linux.set_hostname("sandbox")
-        host = Host(proc=proc, root=root, isolated=isolated, pod=settings["isolation"] == "pod", groups=folder)
+        pod_tier = settings["isolation"] == "pod"
+        host = Host(proc=proc, slots=settings["slots"], root=root, isolated=isolated, pod=pod_tier, groups=folder)
         pid = namespaces.fork(lambda: _warden(channel, settings, host))
         channel.close()
         os.waitpid(pid, 0)
@@ -77,7 +78,7 @@ def _warden(channel: socket.socket, settings: dict[str, Any], host: Host) -> NoR
     def order(message: wire.Message, line: socket.socket) -> Callable[[], NoReturn]:
         signal.signal(signal.SIGCHLD, signal.SIG_DFL)
         if message["op"] == "slot":
-            cores.stay_on(message["core"])
+            cores.keep_to_one(message["index"], host.slots)
             return lambda: Slot(line, message["index"], host).serve()
         return lambda: _mother(line, message["load"], host)
 
@@ -123,7 +124,7 @@ def _mother(channel: socket.socket, load: list[str], host: Host) -> NoReturn:
         signal.signal(signal.SIGCHLD, signal.SIG_DFL)
         if message["op"] == "mother":
             return lambda: _mother(line, message["load"], host)
-        cores.stay_on(message["core"])
+        cores.keep_to_one(message["index"], host.slots)
         host.enter_group(message["index"])
         return lambda: serve_forks(line, host.proc)
 
