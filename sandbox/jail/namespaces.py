@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import errno
 import os
 import resource
 import select
@@ -72,6 +73,10 @@ class Forker:
         linux.setns(pidfd, linux.CLONE_NEWPID)
         try:
             return fork(child, report_to_nobody=report_to_nobody)
+        except OSError as error:
+            if error.errno == errno.ENOMEM and ends_now(pidfd):  # what the kernel says of a namespace without its init
+                raise ProcessLookupError from None
+            raise
         finally:
             linux.setns(self._pid, linux.CLONE_NEWPID)
 
@@ -139,17 +144,19 @@ class Jail:
             signal.pidfd_send_signal(self.pidfd, signal.SIGKILL)
 
     def dies(self) -> bool:
-        """Whether the init ends now, and with it all that was inside.
-
-        A killed init ends after its last process, whose end is what we hear of first: it is given 0.1 seconds.
-        """
-        return bool(select.select([self.pidfd], [], [], 0.1)[0])
+        """Whether the init ends now, and with it all that was inside."""
+        return ends_now(self.pidfd)
 
     def end(self) -> None:
         """Return when every process inside is gone, and with them the mounts."""
         self._end_init()
         for descriptor in (self.box, self.work):
             os.close(descriptor)
+
+
+def ends_now(pidfd: int) -> bool:
+    """Whether the init of a pid namespace ends. It does after its last process, of which we hear first: 0.1 seconds."""
+    return bool(select.select([pidfd], [], [], 0.1)[0])
 
 
 def number(proc: int, pidfd: int) -> int:

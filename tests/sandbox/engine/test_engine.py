@@ -7,6 +7,8 @@ import asyncio
 import os
 import re
 import signal
+import subprocess
+import sys
 import time
 from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -336,6 +338,30 @@ def test_slots_that_fill_the_machine_keep_to_a_core_each_and_programs_to_none(wo
         asyncio.run(run())
     finally:
         os.sched_setaffinity(0, every)
+
+
+DIES_FIRST = """
+import os, signal
+from sandbox.jail import linux, namespaces
+forker = namespaces.Forker(os.open("/proc", os.O_PATH | os.O_DIRECTORY))
+init = forker.fork_into_new_pid_namespace(signal.pause)
+pidfd, fork = os.pidfd_open(init), linux.fork
+def fork_too_late():
+    os.kill(init, signal.SIGKILL)
+    os.waitid(os.P_PIDFD, pidfd, os.WEXITED | os.WNOWAIT)
+    return fork()
+linux.fork = fork_too_late
+try:
+    forker.fork_inside(pidfd, lambda: os._exit(0))
+except ProcessLookupError:
+    print("gone")
+"""
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="makes a pid namespace")
+def test_a_namespace_whose_init_dies_before_the_fork_is_gone_and_not_out_of_memory() -> None:
+    """The kernel says ENOMEM; taken at its word, the program would have had too little, or the mother would end."""
+    assert subprocess.check_output([sys.executable, "-c", DIES_FIRST], text=True) == "gone\n"
 
 
 def test_a_session_whose_slot_died_is_lost_and_says_so() -> None:
