@@ -165,6 +165,23 @@ def executed(url: str) -> int:
     return sum(int(float(line.rsplit(" ", 1)[1])) for line in lines)
 
 
+def pause(container: Any) -> None:
+    """Pause it, trying for 20 s.
+
+    With cgroup v1 runc thaws what does not freeze within some 5 ms and gives up after 0.3 s. A busy sandbox needs up to
+    50 ms: each of its processes must be given a core to freeze on. One pause in six fails so on two busy cores.
+    """
+    import docker
+
+    end = time.monotonic() + 20
+    while True:
+        try:
+            return container.pause()
+        except docker.errors.APIError as error:
+            if "unable to freeze" not in str(error) or time.monotonic() > end:
+                raise
+
+
 @pytest.mark.docker
 def test_three_replicas_one_killed_one_paused(image: Any, engine: Any) -> None:
     """No program lost, none delivered twice, none run twice by servers that live; the work goes on meanwhile."""
@@ -176,12 +193,12 @@ def test_three_replicas_one_killed_one_paused(image: Any, engine: Any) -> None:
     at: dict[str, float] = {}
 
     def disturb(began: float) -> None:
-        for name, pause, stroke in (
+        for name, wait, stroke in (
             ("killed", 1.5, containers[0].kill),
-            ("paused", 1.5, containers[1].pause),
+            ("paused", 1.5, lambda: pause(containers[1])),
             ("unpaused", 20.0, containers[1].unpause),
         ):
-            time.sleep(pause)
+            time.sleep(wait)
             stroke()
             at[name] = time.monotonic() - began
 
