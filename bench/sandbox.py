@@ -49,6 +49,8 @@ def main() -> int:
     parser.add_argument("--rounds", type=int, default=3, help="how often all is measured; medians are printed")
     parser.add_argument("--workers", type=int, default=len(os.sched_getaffinity(0)), help="slots")
     arguments = parser.parse_args()
+    if missing := [str(path) for path in arguments.programs if not path.is_file()]:
+        parser.error(f"no such file: {', '.join(missing)}")
     with serving(arguments.workers) as (pid, url):
         report(workload="idle", workers=arguments.workers, pss_mib=round(pss_mib(pid), 1))
         asyncio.run(latencies(url))
