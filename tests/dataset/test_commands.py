@@ -15,6 +15,7 @@ import pytest
 from dataset import processes
 from dataset.demo.build import build_demo
 from dataset.files import sha256
+from tests.processes import descendants, outliving
 
 ROOT = Path(__file__).parent.parent.parent
 GOOD = {
@@ -205,7 +206,6 @@ def test_a_killed_run_goes_on_to_the_same_bytes(
 def test_killed_runs_leave_no_processes_behind(tmp_path: Path) -> None:
     build_demo(tmp_path / "in", problems=300, test_problems=1, seed=1, spoiled=0.0)
     running = start("verify", tmp_path / "in" / "candidates.jsonl", "--out", tmp_path / "out")
-    marker = str(tmp_path / "in")
     deadline = time.monotonic() + 200
     while not list((tmp_path / "out" / "work").glob("*.part")) and time.monotonic() < deadline:
         time.sleep(0.05)
@@ -213,30 +213,7 @@ def test_killed_runs_leave_no_processes_behind(tmp_path: Path) -> None:
     assert children
     running.kill()
     running.communicate()
-    deadline = time.monotonic() + 100
-    while (left := [pid for pid in children if alive(pid)]) and time.monotonic() < deadline:
-        time.sleep(0.1)
-    assert not left, marker
-
-
-def descendants(pid: int) -> list[int]:
-    found = []
-    for stat in Path("/proc").glob("[0-9]*/stat"):
-        try:
-            fields = stat.read_text().rpartition(")")[2].split()
-        except OSError:
-            continue
-        if int(fields[1]) == pid:
-            child = int(stat.parent.name)
-            found += [child, *descendants(child)]
-    return found
-
-
-def alive(pid: int) -> bool:
-    try:
-        return (Path("/proc") / str(pid) / "stat").read_text().rpartition(")")[2].split()[0] != "Z"
-    except OSError:
-        return False
+    assert outliving(children, seconds=100) == []
 
 
 def test_two_runs_into_one_folder_are_refused(tmp_path: Path) -> None:

@@ -17,6 +17,7 @@ import pytest
 from dataset.equality import equivalent
 from dataset.grading import apart
 from dataset.grading.tree import App, Node, Num, Sym
+from tests.processes import outliving
 
 PATHOLOGICAL = [
     ("5", "9^{9^{9^{9}}}"),
@@ -178,11 +179,7 @@ def test_the_process_ends_with_the_one_that_started_it() -> None:
     done = subprocess.run(
         [sys.executable, "-c", program], capture_output=True, text=True, timeout=300, cwd=Path(__file__).parents[2]
     )
-    child = int(done.stdout)
-    deadline = time.monotonic() + 60
-    while Path(f"/proc/{child}").exists() and "Z" not in Path(f"/proc/{child}/stat").read_text().split()[2]:
-        assert time.monotonic() < deadline, f"process {child} lives on"
-        time.sleep(0.05)
+    assert outliving([int(done.stdout)], seconds=60) == []
 
 
 def test_other_folders_cannot_put_their_modules_into_the_process(tmp_path: Path) -> None:

@@ -21,6 +21,7 @@ from sandbox import AsyncSandbox, Sandbox
 from sandbox.coding import result_to_json
 from sandbox.jail import pod
 from sandbox.types import ExecRequest, ExecResult, Limits
+from tests.processes import steady
 
 # Rows that a tier does not promise: part of the row's name, and which of the tier's own words on itself says so
 # (sandbox/jail/pod.py; doctor and /readyz show them). They are skipped with these words as the reason.
@@ -143,6 +144,7 @@ class RemoteBox:
             await asyncio.wait([task])
             return task.cancelled()
 
+    @steady
     def leftovers(self) -> dict[str, int]:
         """How much there is, in the container, of what a run could leave behind; seen from the host."""
         if self.tier == "gvisor" or os.geteuid() != 0:
@@ -165,10 +167,7 @@ class RemoteBox:
     def settle(self) -> dict[str, Any]:
         """What is left over once the engine has had a moment to make its next spare jail."""
         for _ in range(100):
-            try:
-                now = self.leftovers()
-            except FileNotFoundError:  # a process ended between two looks
-                continue
+            now = self.leftovers()
             more = {name: (self.resting[name], now[name]) for name in now if now[name] > self.resting[name]}
             more.pop("descriptors", None)  # the server keeps connections open for a while
             if not more:

@@ -26,6 +26,7 @@ from evaluator.models.tokens import end_at_stop
 from evaluator.models.types import ModelOptions, Sampling
 from tests.evaluator.observe import observe
 from tests.evaluator.speaking import Reply, Server, as_json, models
+from tests.processes import descendants, is_running, outliving, steady
 
 ROOT = Path(__file__).parents[2]
 # An engine needs 18 s to start on a quiet machine; on a busy one that was seen to be 100.
@@ -170,26 +171,19 @@ def test_what_hangs_on_a_lifeline_ends_when_its_holder_is_killed(line: str) -> N
         assert holder.wait() == -signal.SIGKILL
     try:
         if line == "held":
-            wait_until_gone(later)
-        assert alive(earlier)
-        assert alive(later) == (line == "cut")
+            assert outliving([later], seconds=200) == []
+        else:
+            assert is_running(later)
+        assert is_running(earlier)
     finally:
         for pid in (earlier, later):
             with suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
 
 
-def alive(pid: int) -> bool:
-    try:
-        return "\nState:\tZ" not in Path(f"/proc/{pid}/status").read_text()
-    except (FileNotFoundError, ProcessLookupError):
-        return False
-
-
-def wait_until_gone(pid: int) -> None:
-    until = time.monotonic() + 200
-    while alive(pid) and time.monotonic() < until:
-        time.sleep(0.02)
+@steady
+def engines_of(pid: int) -> list[int]:
+    return [child for child in descendants(pid) if Path(f"/proc/{child}/comm").read_text().startswith("VLLM")]
 
 
 @pytest.mark.engine
@@ -209,14 +203,11 @@ def test_the_engine_ends_with_an_evaluator_that_is_killed_and_a_run_that_ends_sa
     results = tmp_path / "r" / "demo-tools" / "results.jsonl"
     while process.poll() is None and not (results.exists() and results.read_bytes()):
         time.sleep(0.05)
-    children = [int(pid) for pid in Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()]
-    engines = [pid for pid in children if Path(f"/proc/{pid}/comm").read_text().startswith("VLLM")]
+    engines = engines_of(process.pid)
     process.kill()
     process.wait()
     assert engines, (tmp_path / "err").read_text()
-    for pid in engines:
-        wait_until_gone(pid)
-        assert not alive(pid)
+    assert outliving(engines, seconds=200) == []
     # Gone on with, on the few that are left, it ends by itself and in silence.
     done = subprocess.run([*command, "--limit", "1"], cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr

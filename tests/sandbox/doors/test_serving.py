@@ -15,6 +15,7 @@ import httpx
 import pytest
 
 from sandbox import Limits, Sandbox, SandboxUnavailable
+from tests.processes import descendants, outliving
 
 ROOT = Path(__file__).parents[3]
 
@@ -23,32 +24,6 @@ def command(*argv: str, stdin: str = "") -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         [sys.executable, "-m", "sandbox", *argv], input=stdin, cwd=ROOT, capture_output=True, text=True, timeout=60
     )
-
-
-def children(pid: int) -> set[int]:
-    """All processes below `pid`."""
-    found: set[int] = set()
-    for task in Path(f"/proc/{pid}/task").iterdir():
-        for child in (task / "children").read_text().split():
-            found |= {int(child)} | children(int(child))
-    return found
-
-
-def alive(pids: set[int]) -> set[int]:
-    def running(pid: int) -> bool:
-        try:
-            return Path(f"/proc/{pid}/stat").read_text().rsplit(") ", 1)[1][0] not in "ZX"
-        except (FileNotFoundError, ProcessLookupError):
-            return False
-
-    return {pid for pid in pids if running(pid)}
-
-
-def wait_until_gone(pids: set[int], seconds: float = 5.0) -> set[int]:
-    deadline = time.monotonic() + seconds
-    while alive(pids) and time.monotonic() < deadline:
-        time.sleep(0.02)
-    return alive(pids)
 
 
 @pytest.mark.parametrize(
@@ -81,7 +56,7 @@ def test_a_port_that_is_taken_is_refused_in_one_line() -> None:
 
 def test_sigterm_finishes_running_work_refuses_new_and_leaves_no_process(serving: Any) -> None:
     with serving("--workers", "1") as (process, url):
-        pids = children(process.pid)
+        pids = descendants(process.pid)
         assert pids, "the engine has processes"
         with concurrent.futures.ThreadPoolExecutor() as pool, Sandbox(url) as sandbox:
             running = pool.submit(sandbox.run, "import time; time.sleep(1); print('finished')")
@@ -92,12 +67,12 @@ def test_sigterm_finishes_running_work_refuses_new_and_leaves_no_process(serving
                 late.run("1")
             assert running.result().stdout == "finished\n"
         assert process.wait(10) == 0
-        assert wait_until_gone(pids) == set()
+        assert outliving(pids, seconds=5.0) == []
 
 
 def test_a_second_signal_does_not_wait(serving: Any) -> None:
     with serving("--workers", "1") as (process, url), concurrent.futures.ThreadPoolExecutor() as pool:
-        pids = children(process.pid)
+        pids = descendants(process.pid)
         with Sandbox(url, patience_seconds=0) as sandbox:
             running = pool.submit(sandbox.run, "import time; time.sleep(50)", limits=Limits(wall_seconds=60))
             time.sleep(0.5)
@@ -107,7 +82,7 @@ def test_a_second_signal_does_not_wait(serving: Any) -> None:
             with pytest.raises(SandboxUnavailable):
                 running.result()
         process.wait(10)
-        assert wait_until_gone(pids) == set()
+        assert outliving(pids, seconds=5.0) == []
 
 
 def test_nothing_survives_a_server_that_is_killed(serving: Any) -> None:
@@ -115,11 +90,11 @@ def test_nothing_survives_a_server_that_is_killed(serving: Any) -> None:
         with Sandbox(url, patience_seconds=0) as sandbox:
             running = pool.submit(sandbox.run, "import time; time.sleep(50)", limits=Limits(wall_seconds=60))
             time.sleep(0.5)
-            pids = children(process.pid)
+            pids = descendants(process.pid)
             process.kill()
             with pytest.raises(SandboxUnavailable):
                 running.result()
-        assert wait_until_gone(pids) == set()
+        assert outliving(pids, seconds=5.0) == []
 
 
 def test_a_unix_socket_serves_without_a_token_and_is_taken_over_from_a_dead_server(

@@ -8,7 +8,6 @@ driver runs in a mount namespace where /root is a passage to the interpreter onl
 from __future__ import annotations
 
 import ast
-import contextlib
 import json
 import os
 import subprocess
@@ -23,6 +22,7 @@ import pytest
 from sandbox import errors
 from sandbox.coding import result_from_json
 from sandbox.types import ExecResult
+from tests.processes import descendants, steady
 
 ROOT = Path(__file__).parents[3]
 ORDINARY = 1000  # not 65534, which is also what the kernel calls a user whom a namespace does not know
@@ -133,7 +133,7 @@ class Box:
         # The driver, launcher, warden, mother; two slots, each with a bare and a warm zygote, a spare of each kind (an
         # init and a process that waits for a program), and one that waits for a session's fork.
         deadline = time.monotonic() + 30.0
-        while (count := len(descendants(self.pid))) != 20:
+        while (count := 1 + len(descendants(self.pid))) != 20:
             assert time.monotonic() < deadline, f"the engine has {count} processes at rest, not 20"
             time.sleep(0.05)
         self.resting = self.leftovers()
@@ -165,9 +165,10 @@ class Box:
     def cell(self, session: str, code: str, **order: Any) -> ExecResult:
         return result_from_json(self.do("cell", session=session, code=code, **order))
 
+    @steady
     def leftovers(self) -> dict[str, int]:
         """How much there is of what a run could leave behind."""
-        pids = descendants(self._process.pid)
+        pids = [self.pid, *descendants(self.pid)]
         folders = [f"soroban-{pid}/session-*" for pid in pids]
         groups = sum(1 for root in CGROUPS for folder in folders for _ in root.glob(folder))
         return {
@@ -185,11 +186,10 @@ class Box:
     def settle(self) -> dict[str, int]:
         """What is left over once the engine has had a moment: the next spare is made after the answer."""
         for _ in range(100):
-            with contextlib.suppress(OSError):  # a process ended under the look at it
-                if (now := self.leftovers()) == self.resting:
-                    return {}
+            if (now := self.leftovers()) == self.resting:
+                return {}
             time.sleep(0.03)
-        return {name: (self.resting[name], now[name]) for name in now if now[name] != self.resting[name]}  # type: ignore[misc]
+        return {name: (self.resting[name], now[name]) for name in now if now[name] != self.resting[name]}
 
     def assert_like_new(self) -> None:
         """The next program finds nothing of an earlier one: empty folders, and itself the first after its init."""
@@ -199,21 +199,12 @@ class Box:
     def close(self) -> None:
         assert self._process.stdin is not None
         assert self._process.stdout is not None
-        pids = descendants(self._process.pid)
+        pids = [self.pid, *descendants(self.pid)]
         self._process.stdin.close()
         assert self._process.wait(20) == 0
         self._process.stdout.close()
         assert not [pid for pid in pids if Path(f"/proc/{pid}").exists()], "processes outlive their engine"
         assert not [pid for pid in pids for root in CGROUPS if (root / f"soroban-{pid}").exists()], "groups remain"
-
-
-def descendants(pid: int) -> list[int]:
-    found, todo = [], [pid]
-    while todo:
-        found.append(pid := todo.pop())
-        for task in Path(f"/proc/{pid}/task").iterdir():
-            todo += [int(child) for child in (task / "children").read_text().split()]
-    return found
 
 
 BOXES: dict[str, Box] = {}

@@ -22,6 +22,7 @@ from sandbox.display import pretty
 from sandbox.engine import Engine
 from sandbox.errors import BadRequest, Overloaded, SandboxError, SandboxUnavailable, SessionBusy, SessionLost
 from sandbox.types import ExecRequest, Limits
+from tests.processes import descendants
 
 
 @asynccontextmanager
@@ -39,15 +40,6 @@ def namespace_pids(pid: int) -> list[str]:
     found = re.search(r"^NSpid:\s+(.*)$", Path(f"/proc/{pid}/status").read_text(), re.MULTILINE)
     assert found is not None
     return found[1].split()
-
-
-def tree(pid: int) -> list[int]:
-    found, todo = [], [pid]
-    while todo:
-        found.append(pid := todo.pop())
-        for task in Path(f"/proc/{pid}/task").iterdir():
-            todo += [int(child) for child in (task / "children").read_text().split()]
-    return found[1:]
 
 
 @pytest.mark.parametrize(
@@ -139,7 +131,7 @@ def test_a_branch_whose_process_is_killed_gives_no_result_that_looks_like_one(vi
             cell = asyncio.create_task(engine.run_in_session(branch, ExecRequest(code="import time; time.sleep(5)")))
             await asyncio.sleep(0.2)
             launcher = engine._crew._process.pid  # type: ignore[union-attr]
-            names = {pid: namespace_pids(pid) for pid in tree(launcher)}
+            names = {pid: namespace_pids(pid) for pid in descendants(launcher)}
             deepest = max(map(len, names.values()))
             os.kill(
                 next(pid for pid, ids in names.items() if len(ids) == deepest and ids[-1] == victim), signal.SIGKILL
@@ -170,7 +162,7 @@ def test_every_process_may_be_killed_and_the_engine_recovers(depth: int) -> None
         async with started(preload=("numpy",)) as engine:
             launcher = engine._crew._process.pid  # type: ignore[union-attr]
             async with asyncio.timeout(10.0):  # until the spares are there
-                while len(family := [launcher, *tree(launcher)]) != 11:
+                while len(family := [launcher, *descendants(launcher)]) != 11:
                     await asyncio.sleep(0.02)
             job = asyncio.create_task(engine.run(ExecRequest(code="import time, numpy; time.sleep(0.6)\n1")))
             await asyncio.sleep(0.2)
@@ -182,7 +174,7 @@ def test_every_process_may_be_killed_and_the_engine_recovers(depth: int) -> None
                 assert done.value == "1" or (done.signal == signal.SIGKILL and len(names) == 4 and names[-1] == "2")
             result = await recovers(lambda: engine.run(ExecRequest(code="import numpy\n2")))
             assert result.value == "2"
-            family += tree(engine._crew._process.pid)  # type: ignore[union-attr]
+            family += descendants(engine._crew._process.pid)  # type: ignore[union-attr]
         deadline = time.monotonic() + 3.0
         while left := [pid for pid in family if Path(f"/proc/{pid}").exists()]:
             assert time.monotonic() < deadline, f"{left} outlive their engine"
@@ -273,7 +265,7 @@ def test_a_frozen_engine_charges_no_program_for_it() -> None:
 
     async def run() -> None:
         async with started() as engine:
-            tree_ = [engine._crew._process.pid, *tree(engine._crew._process.pid)]  # type: ignore[union-attr]
+            family = [engine._crew._process.pid, *descendants(engine._crew._process.pid)]  # type: ignore[union-attr]
             job = asyncio.create_task(
                 engine.run(
                     ExecRequest(
@@ -282,11 +274,11 @@ def test_a_frozen_engine_charges_no_program_for_it() -> None:
                 )
             )
             await asyncio.sleep(0.5)
-            tree_ += [pid for pid in tree(tree_[0]) if pid not in tree_]
-            for pid in tree_:
+            family += [pid for pid in descendants(family[0]) if pid not in family]
+            for pid in family:
                 os.kill(pid, signal.SIGSTOP)
             await asyncio.sleep(4.0)
-            for pid in reversed(tree_):
+            for pid in reversed(family):
                 os.kill(pid, signal.SIGCONT)
             assert (await job).status == "ok"
 
@@ -324,7 +316,7 @@ def test_slots_that_fill_the_machine_keep_to_a_core_each_and_programs_to_none(wo
             await engine.close_session(branch)
             await asyncio.sleep(0.3)  # the spares that replace them are there
             launcher = engine._crew._process.pid  # type: ignore[union-attr]
-            kept = Counter(tuple(sorted(os.sched_getaffinity(pid))) for pid in tree(launcher))
+            kept = Counter(tuple(sorted(os.sched_getaffinity(pid))) for pid in descendants(launcher))
             anywhere = kept.pop(tuple(sorted(two)))
             if workers == 1:
                 assert not kept, "the kernel knows better which core is idle"
@@ -370,7 +362,7 @@ def test_a_session_whose_slot_died_is_lost_and_says_so() -> None:
             session = await engine.open_session()
             await engine.run_in_session(session, ExecRequest(code="x = 1"))
             launcher = engine._crew._process.pid  # type: ignore[union-attr]
-            _warden, slot, *_ = tree(launcher)
+            _warden, slot, *_ = descendants(launcher)
             os.kill(slot, signal.SIGKILL)
             async with asyncio.timeout(5.0):
                 while engine.status().live_sessions:
@@ -387,7 +379,7 @@ def test_when_memory_runs_out_the_kernel_takes_a_program_first() -> None:
             session = await engine.open_session()
             await engine.run_in_session(session, ExecRequest(code="1"))
             launcher = engine._crew._process.pid  # type: ignore[union-attr]
-            scores = [int(Path(f"/proc/{pid}/oom_score_adj").read_text()) for pid in (launcher, *tree(launcher))]
+            scores = [int(Path(f"/proc/{pid}/oom_score_adj").read_text()) for pid in (launcher, *descendants(launcher))]
             assert scores.count(500) == 1
             assert set(scores) - {500} in ({0}, {-1000})  # only root lowers it, and not in every container
 

@@ -15,7 +15,8 @@ import pytest
 from sandbox.engine import Engine
 from sandbox.libraries import kind_for
 from sandbox.types import ExecRequest
-from tests.sandbox.engine.test_engine import started, tree
+from tests.processes import descendants
+from tests.sandbox.engine.test_engine import started
 
 HAS_SCIPY = "import sys\nhas = 'scipy.optimize' in sys.modules\nfrom scipy.optimize import brentq\nhas"
 
@@ -87,10 +88,11 @@ def test_programs_run_while_all_that_have_scipy_are_killed() -> None:
             assert await comes_to_have_scipy(engine)
             launcher = engine._crew._process.pid  # type: ignore[union-attr]
             async with asyncio.timeout(10.0):
-                while len(having := [pid for pid in tree(launcher) if "scipy/optimize" in maps(pid)]) < 3:
+                while len(having := [pid for pid in descendants(launcher) if "scipy/optimize" in maps(pid)]) < 3:
                     await asyncio.sleep(0.02)
             for pid in having:
-                os.kill(pid, signal.SIGKILL)
+                with contextlib.suppress(ProcessLookupError):  # it has ended with the one before
+                    os.kill(pid, signal.SIGKILL)
             async with asyncio.timeout(10.0):
                 while engine.status().zygote_restarts < 2:
                     await asyncio.sleep(0.02)
