@@ -28,15 +28,19 @@ def steady(look: Callable[P, T]) -> Callable[P, T]:
 
 
 def descendants(pid: int) -> list[int]:
-    """All processes below `pid`, each after its parent; none if it is gone. The kernel may leave some out of a look."""
+    """All processes below `pid`, each after its parent; the kernel may leave some out of a look.
+
+    Raises OSError if `pid` itself is gone: of nothing no test could say that it has ended.
+    """
     found, todo = list[int](), [pid]
     while todo:
-        found.append(pid := todo.pop())
+        found.append(each := todo.pop())
         try:
-            for task in Path(f"/proc/{pid}/task").iterdir():
+            for task in Path(f"/proc/{each}/task").iterdir():
                 todo += map(int, (task / "children").read_text().split())
         except OSError:
-            continue
+            if each == pid:
+                raise
     return found[1:]
 
 
