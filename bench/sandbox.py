@@ -51,17 +51,20 @@ def main() -> int:
     arguments = parser.parse_args()
     if missing := [str(path) for path in arguments.programs if not path.is_file()]:
         parser.error(f"no such file: {', '.join(missing)}")
+    programs = {path: read_programs(path, arguments.limit) for path in arguments.programs}
+    if empty := [str(path) for path, found in programs.items() if not found]:
+        parser.error(f'no python block in any "solution" of {", ".join(empty)}')
     with serving(arguments.workers) as (pid, url):
         report(workload="idle", workers=arguments.workers, pss_mib=round(pss_mib(pid), 1))
         asyncio.run(latencies(url))
-        for path in arguments.programs:
-            measure(path, url, arguments.limit, arguments.cold, arguments.workers, arguments.rounds)
+        for path, found in programs.items():
+            measure(path.name, found, url, arguments.cold, arguments.workers, arguments.rounds)
     return 0
 
 
-def measure(path: Path, url: str, limit: int, cold_count: int, workers: int, rounds: int) -> None:
+def measure(file: str, programs: list[str], url: str, cold_count: int, workers: int, rounds: int) -> None:
     """Print the workloads of one file: medians over rounds, each of which takes all of them, one after the other."""
-    programs = asyncio.run(within_a_second(url, read_programs(path, limit)))
+    programs = asyncio.run(within_a_second(url, programs))
     workloads: dict[str, Callable[[], dict[str, Any]]] = {
         "cold": lambda: run_cold(programs[:cold_count], workers),
         "limit": lambda: run_warm(programs, workers, import_libraries, exec_all),
@@ -83,7 +86,7 @@ def measure(path: Path, url: str, limit: int, cold_count: int, workers: int, rou
             "of_fork": round(ratio(name, "fork"), 3),
             "times_cold": round(ratio(name, "cold"), 2),
         }
-        report(workload=name, file=path.name, rounds=rounds, slowest=rates[0], fastest=rates[-1], **ratios, **middle)
+        report(workload=name, file=file, rounds=rounds, slowest=rates[0], fastest=rates[-1], **ratios, **middle)
 
 
 def read_programs(path: Path, limit: int) -> list[str]:
