@@ -33,9 +33,9 @@ ROOT = Path(__file__).parents[1]
 sys.path[0] = str(ROOT)  # this file's folder holds this file, whose name is the package's
 
 from sandbox import AsyncSandbox, AsyncSession, ExecRequest, ExecResult, Limits  # noqa: E402
-from sandbox.environment import ENVIRONMENT  # noqa: E402
+from sandbox.engine.environment import ENVIRONMENT  # noqa: E402
+from sandbox.guest.warmup import warm_up  # noqa: E402
 from sandbox.jail import linux  # noqa: E402
-from sandbox.zygote import warm_up  # noqa: E402
 
 CONCURRENCY = 8
 ONE_SECOND = Limits(wall_seconds=1.0, cpu_seconds=1.0)

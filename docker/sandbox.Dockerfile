@@ -65,9 +65,9 @@ WORKDIR /tmp
 EXPOSE 8000
 STOPSIGNAL SIGTERM
 HEALTHCHECK --interval=10s --timeout=3s --start-period=30s --retries=3 \
-    CMD ["python", "-m", "sandbox.alive"]
+    CMD ["python", "-m", "sandbox.containers.liveness"]
 # By way of env: what the engine or a cluster puts into the environment, secrets too, never reaches the service, whose
 # environment every program can read under gVisor.
 ENTRYPOINT ["/usr/bin/env", "-i", "PATH=/opt/soroban/bin:/usr/bin:/bin", "LANG=C.UTF-8", "PYTHONUNBUFFERED=1", \
-    "PYTHONDONTWRITEBYTECODE=1", "HOME=/tmp", "TMPDIR=/tmp", "python", "-m", "sandbox.init"]
+    "PYTHONDONTWRITEBYTECODE=1", "HOME=/tmp", "TMPDIR=/tmp", "python", "-m", "sandbox.containers.init"]
 CMD ["--host", "0.0.0.0", "--port", "8000", "--token-file", "/run/soroban/token"]

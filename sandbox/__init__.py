@@ -28,8 +28,7 @@ from sandbox.render import render
 from sandbox.types import ExecError, ExecRequest, ExecResult, Limits, Truncated
 
 if TYPE_CHECKING:
-    from sandbox.blocking import Sandbox, Session
-    from sandbox.client import AsyncSandbox, AsyncSession
+    from sandbox.client import AsyncSandbox, AsyncSession, Sandbox, Session
 
 __all__ = [
     "AsyncSandbox",
@@ -52,10 +51,10 @@ __all__ = [
     "render",
 ]
 
-_LATER = {"Sandbox": "blocking", "Session": "blocking", "AsyncSandbox": "client", "AsyncSession": "client"}
+_LATER = ("AsyncSandbox", "AsyncSession", "Sandbox", "Session")
 
 
 def __getattr__(name: str) -> Any:
     if name not in _LATER:
         raise AttributeError(f"module 'sandbox' has no attribute {name!r}")
-    return getattr(importlib.import_module(f"sandbox.{_LATER[name]}"), name)
+    return getattr(importlib.import_module("sandbox.client"), name)

@@ -10,14 +10,14 @@ from pathlib import Path
 from sandbox.command import run_command
 from sandbox.errors import InputError
 from sandbox.render import DEFAULT_CHARS, render
-from sandbox.serving import ServerConfig, serve
+from sandbox.server.serve import ServerConfig, serve
 from sandbox.types import Limits
 
 
 def main(argv: list[str]) -> int:
     """Run the command in `argv`; return its exit code."""
     if argv and argv[0] in ("up", "down", "ps"):
-        from sandbox.up import main as containers
+        from sandbox.containers.up import main as containers
 
         return containers(argv)
     arguments = _parser().parse_args(argv)
@@ -26,7 +26,7 @@ def main(argv: list[str]) -> int:
         return 0
     if arguments.command == "run":
         return _run(arguments)
-    from sandbox.doctor import main as doctor
+    from sandbox.engine.doctor import main as doctor
 
     return doctor([])
 
@@ -36,7 +36,7 @@ def _run(arguments: argparse.Namespace) -> int:
 
     The exit code is the program's own, or, as in a shell, 124 (timeout), 137 (memory), 128 + signal.
     """
-    from sandbox.blocking import Sandbox
+    from sandbox.client.blocking import Sandbox
 
     code = sys.stdin.read() if arguments.file == "-" else Path(arguments.file).read_text(encoding="utf-8")
     limits = dataclasses.replace(

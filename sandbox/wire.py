@@ -1,7 +1,7 @@
 """Messages with open files between the processes of an engine: JSON in sequenced packets, descriptors beside it.
 
 Between processes that run our own code. What comes from a program's process is a claim: it is bounded and checked
-where it is read (`sandbox/report.py`).
+where it is read (`sandbox/engine/results.py`).
 """
 
 from __future__ import annotations

@@ -18,13 +18,25 @@ ARROWS = {
     "trainer": {"sandbox", "dataset"},
     "evaluator": {"sandbox", "dataset"},
 }
+# The rooms of the sandbox: a folder is a process, or a side of one, with its rights; and what each may import of the
+# others. The modules beside them (types, errors, wire …) are for all.
+ROOMS = {
+    "jail": set(),
+    "guest": {"jail"},
+    "supervisor": {"guest", "jail"},
+    "engine": {"jail"},
+    "client": {"engine", "containers"},
+    "server": {"client", "engine"},
+    "containers": {"client", "jail"},
+}
+COMMANDS = ("sandbox/__init__.py", "sandbox/__main__.py", "sandbox/containers/init.py")
 # library: the files that may import it
 HOMES = {
     "torch": ("trainer/", "evaluator/models/transformers.py", "evaluator/models/vllm.py"),
     "transformers": ("trainer/", "evaluator/models/transformers.py", "evaluator/models/vllm.py"),
     "vllm": ("evaluator/models/vllm.py",),
-    "fastapi": ("sandbox/server.py",),
-    "docker": ("sandbox/container.py",),
+    "fastapi": ("sandbox/server/app.py",),
+    "docker": ("sandbox/containers/container.py",),
 }
 
 
@@ -52,6 +64,36 @@ def test_imports_follow_the_arrows_and_heavy_libraries_have_one_home(path: Path)
     assert not forbidden, f"{name} imports {forbidden}"
     homeless = [library for library in found & set(HOMES) if not name.startswith(HOMES[library])]
     assert not homeless, f"{name} imports {homeless}"
+
+
+def rooms_imported(path: Path) -> set[str]:
+    found = set()
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            names = [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom) and node.module == "sandbox":
+            names = [f"sandbox.{alias.name}" for alias in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            names = [node.module or ""]
+        else:
+            continue
+        found |= {name.split(".")[1] for name in names if name.startswith("sandbox.")}
+    return found & set(ROOMS)
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "sandbox").rglob("*.py")), ids=lambda path: str(path.relative_to(ROOT)))
+def test_a_room_of_the_sandbox_imports_only_what_it_may(path: Path) -> None:
+    name = str(path.relative_to(ROOT))
+    if name in COMMANDS:
+        return
+    room = path.relative_to(ROOT / "sandbox").parts[0] if path.parent != ROOT / "sandbox" else None
+    allowed = ROOMS[room] | {room} if room else set()
+    assert rooms_imported(path) <= allowed, f"{name} imports {rooms_imported(path) - allowed}"
+
+
+@pytest.mark.parametrize("room", sorted(ROOMS))
+def test_every_room_says_in_which_process_it_runs(room: str) -> None:
+    assert ast.get_docstring(ast.parse((ROOT / "sandbox" / room / "__init__.py").read_text(encoding="utf-8")))
 
 
 @pytest.mark.parametrize("package", ["sandbox", "dataset", "evaluator"])

@@ -55,7 +55,7 @@ CLONE = (56, 220)
 CLONE3 = 435
 NEWEST_KNOWN = 462  # mseal; what came later is answered with ENOSYS
 ANY_NAMESPACE = 0x7E020000  # CLONE_NEW{NS,CGROUP,UTS,IPC,USER,PID,NET}; NEWTIME is for unshare alone
-# What a session may do, and nothing else may: fork into new, empty namespaces (sandbox/runner.py).
+# What a session may do, and nothing else may: fork into new, empty namespaces (sandbox/guest/runner.py).
 SESSION_FORK_FLAGS = linux.CLONE_NEWUSER | linux.CLONE_NEWPID | linux.CLONE_NEWNS | linux.CLONE_NEWIPC
 
 _ARCHITECTURES = {"x86_64": (0, 0xC000003E), "aarch64": (1, 0xC00000B7)}  # column, AUDIT_ARCH_*

@@ -34,7 +34,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 @pytest.fixture(scope="session")
 def engine() -> Iterator[Any]:
     """The Docker engine's client."""
-    container = pytest.importorskip("sandbox.container", reason="the docker SDK is not installed")
+    container = pytest.importorskip("sandbox.containers.container", reason="the docker SDK is not installed")
     try:
         client = container.connect()
     except SandboxUnavailable as error:
@@ -75,9 +75,9 @@ def _nothing_stays() -> Iterator[None]:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             return  # others are at work with theirs
-        if "sandbox.container" not in sys.modules:
+        if "sandbox.containers.container" not in sys.modules:
             return
-        from sandbox import container
+        from sandbox.containers import container
 
         try:
             left = container.replicas()

@@ -17,10 +17,10 @@ from typing import Any
 import pytest
 
 from sandbox import Sandbox
+from sandbox.containers.hardening import Launch
 from sandbox.errors import InputError
-from sandbox.hardening import Launch
 
-container = pytest.importorskip("sandbox.container", reason="the docker SDK is not installed")
+container = pytest.importorskip("sandbox.containers.container", reason="the docker SDK is not installed")
 
 
 def command(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:

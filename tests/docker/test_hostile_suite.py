@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from sandbox.hardening import Launch
+from sandbox.containers.hardening import Launch
 
 pytestmark = pytest.mark.docker
 HERE = Path(__file__).parent
@@ -22,7 +22,7 @@ SUITE = "tests/sandbox/engine"
 
 def run_suite(plan: Launch, tier: str) -> str:
     """The suite's last line; its failures are shown as this test's."""
-    from sandbox import container
+    from sandbox.containers import container
 
     (replica,) = container.launch(plan)
     try:

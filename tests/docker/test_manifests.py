@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from sandbox.hardening import PROFILE
+from sandbox.containers.hardening import PROFILE
 from sandbox.jail.pod import NEEDED
 
 yaml = pytest.importorskip("yaml")

@@ -17,7 +17,7 @@ import httpx
 import pytest
 
 from sandbox import AsyncSandbox, ExecRequest, Sandbox
-from sandbox.alive import is_alive
+from sandbox.containers.liveness import is_alive
 from sandbox.errors import InputError, SandboxUnavailable, SessionLost
 
 TOKEN = "for-this-test-only"
@@ -185,8 +185,8 @@ def pause(container: Any) -> None:
 @pytest.mark.docker
 def test_three_replicas_one_killed_one_paused(image: Any, engine: Any) -> None:
     """No program lost, none delivered twice, none run twice by servers that live; the work goes on meanwhile."""
-    from sandbox import container
-    from sandbox.hardening import Launch
+    from sandbox.containers import container
+    from sandbox.containers.hardening import Launch
 
     replicas = container.launch(Launch(replicas=3, port=0, workers=1, cpus=0.6), TOKEN)
     containers = [engine.containers.get(replica.name) for replica in replicas]

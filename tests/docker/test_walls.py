@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from sandbox import Limits, Sandbox
-from sandbox.hardening import Launch
+from sandbox.containers.hardening import Launch
 
 pytestmark = pytest.mark.docker
 
@@ -82,7 +82,7 @@ written
 
 @pytest.fixture(scope="module", params=["jail", "pod"])
 def replica(request: pytest.FixtureRequest, image: Any) -> Iterator[Any]:
-    from sandbox import container
+    from sandbox.containers import container
 
     (started,) = container.launch(Launch(port=0, workers=2, tier=request.param))
     yield started
@@ -107,7 +107,7 @@ def test_a_program_writes_nowhere_but_in_its_own_folders(sandbox: Sandbox) -> No
 
 
 def test_a_program_cannot_reach_into_another_container(sandbox: Sandbox, replica: Any, engine: Any) -> None:
-    from sandbox import container
+    from sandbox.containers import container
 
     (other,) = container.launch(Launch(port=0, workers=1))
     try:
@@ -166,5 +166,5 @@ def test_its_libraries_work_and_plots_carry_chinese(sandbox: Sandbox) -> None:
 def test_the_image_is_small_and_runs_as_nobody(image: Any) -> None:
     assert image.attrs["Size"] < 450e6
     assert image.attrs["Config"]["User"] == "65534:65534"
-    assert image.attrs["Config"]["Healthcheck"]["Test"] == ["CMD", "python", "-m", "sandbox.alive"]
-    assert image.attrs["Config"]["Entrypoint"] == [*ENVIRONMENT, "python", "-m", "sandbox.init"]
+    assert image.attrs["Config"]["Healthcheck"]["Test"] == ["CMD", "python", "-m", "sandbox.containers.liveness"]
+    assert image.attrs["Config"]["Entrypoint"] == [*ENVIRONMENT, "python", "-m", "sandbox.containers.init"]

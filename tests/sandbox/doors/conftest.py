@@ -18,10 +18,10 @@ import pytest
 import uvicorn
 
 from sandbox import Sandbox
-from sandbox.embedded import Embedded
+from sandbox.client.embedded import Embedded
 from sandbox.errors import Overloaded, SandboxError, SessionLost
-from sandbox.server import build_app
-from sandbox.serving import _address, _listen
+from sandbox.server.app import build_app
+from sandbox.server.serve import _address, _listen
 from sandbox.types import ExecRequest, ExecResult, Limits
 
 ROOT = Path(__file__).parents[3]

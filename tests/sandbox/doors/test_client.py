@@ -25,7 +25,7 @@ from sandbox import (
     SandboxUnavailable,
     SessionLost,
 )
-from sandbox.client import AHEAD
+from sandbox.client.asynchronous import AHEAD
 
 
 def test_a_program_gives_its_outcome(sandbox: Sandbox) -> None:

@@ -22,8 +22,8 @@ from sandbox import (
     SessionLost,
     Unauthorized,
 )
-from sandbox.embedded import Embedded
-from sandbox.serving import _listen
+from sandbox.client.embedded import Embedded
+from sandbox.server.serve import _listen
 
 
 def run(test: Awaitable[None]) -> None:

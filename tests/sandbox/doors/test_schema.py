@@ -8,10 +8,10 @@ import schemathesis
 from hypothesis import HealthCheck, Phase, settings
 from schemathesis.specs.openapi.checks import positive_data_acceptance
 
-from sandbox.embedded import Embedded
+from sandbox.client.embedded import Embedded
 from sandbox.engine import Engine
-from sandbox.schemas import MAX_BATCH
-from sandbox.server import build_app
+from sandbox.server.app import build_app
+from sandbox.server.schemas import MAX_BATCH
 
 interface = schemathesis.openapi.from_dict(build_app(Embedded(Engine())).openapi())
 

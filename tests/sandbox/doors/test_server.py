@@ -10,9 +10,9 @@ from typing import Any
 import httpx
 import pytest
 
-from sandbox.embedded import Embedded
+from sandbox.client.embedded import Embedded
 from sandbox.errors import Overloaded, SandboxUnavailable, SessionBusy, SessionLost
-from sandbox.server import build_app
+from sandbox.server.app import build_app
 
 JSON = {"content-type": "application/json"}
 

@@ -18,9 +18,9 @@ from typing import Any
 
 import pytest
 
-from sandbox.display import pretty
 from sandbox.engine import Engine
 from sandbox.errors import BadRequest, Overloaded, SandboxError, SandboxUnavailable, SessionBusy, SessionLost
+from sandbox.guest.display import pretty
 from sandbox.types import ExecRequest, Limits
 from tests.processes import descendants
 
@@ -130,7 +130,7 @@ def test_a_branch_whose_process_is_killed_gives_no_result_that_looks_like_one(vi
             branch = await engine.fork_session(trunk)
             cell = asyncio.create_task(engine.run_in_session(branch, ExecRequest(code="import time; time.sleep(5)")))
             await asyncio.sleep(0.2)
-            launcher = engine._crew._process.pid  # type: ignore[union-attr]
+            launcher = engine._pool._process.pid  # type: ignore[union-attr]
             names = {pid: namespace_pids(pid) for pid in descendants(launcher)}
             deepest = max(map(len, names.values()))
             os.kill(
@@ -148,7 +148,7 @@ def test_a_branch_whose_process_is_killed_gives_no_result_that_looks_like_one(vi
 
 @pytest.mark.parametrize("depth", range(11))
 def test_every_process_may_be_killed_and_the_engine_recovers(depth: int) -> None:
-    """From the launcher to the spares: the run that one carried fails as ours, later ones succeed."""
+    """From the launcher to the preforked: the run that one carried fails as ours, later ones succeed."""
 
     async def recovers(attempt: Callable[[], Awaitable[Any]]) -> Any:
         for _ in range(100):
@@ -160,8 +160,8 @@ def test_every_process_may_be_killed_and_the_engine_recovers(depth: int) -> None
 
     async def run() -> None:
         async with started(preload=("numpy",)) as engine:
-            launcher = engine._crew._process.pid  # type: ignore[union-attr]
-            async with asyncio.timeout(10.0):  # until the spares are there
+            launcher = engine._pool._process.pid  # type: ignore[union-attr]
+            async with asyncio.timeout(10.0):  # until the preforked are there
                 while len(family := [launcher, *descendants(launcher)]) != 11:
                     await asyncio.sleep(0.02)
             job = asyncio.create_task(engine.run(ExecRequest(code="import time, numpy; time.sleep(0.6)\n1")))
@@ -174,7 +174,7 @@ def test_every_process_may_be_killed_and_the_engine_recovers(depth: int) -> None
                 assert done.value == "1" or (done.signal == signal.SIGKILL and len(names) == 4 and names[-1] == "2")
             result = await recovers(lambda: engine.run(ExecRequest(code="import numpy\n2")))
             assert result.value == "2"
-            family += descendants(engine._crew._process.pid)  # type: ignore[union-attr]
+            family += descendants(engine._pool._process.pid)  # type: ignore[union-attr]
         deadline = time.monotonic() + 3.0
         while left := [pid for pid in family if Path(f"/proc/{pid}").exists()]:
             assert time.monotonic() < deadline, f"{left} outlive their engine"
@@ -206,7 +206,7 @@ def test_a_burst_of_sessions_waits_its_turn_and_spreads_over_the_slots() -> None
             names = await asyncio.gather(*(engine.open_session() for _ in range(150)))
             results = await asyncio.gather(*(engine.run_in_session(name, ExecRequest(code="6 * 7")) for name in names))
             assert {result.value for result in results} == {"42"}
-            shares = Counter(session.station.index for session in engine._sessions.values())
+            shares = Counter(session.slot.index for session in engine._sessions.values())
             assert shares == {0: 75, 1: 75}
 
     asyncio.run(run())
@@ -265,7 +265,7 @@ def test_a_frozen_engine_charges_no_program_for_it() -> None:
 
     async def run() -> None:
         async with started() as engine:
-            family = [engine._crew._process.pid, *descendants(engine._crew._process.pid)]  # type: ignore[union-attr]
+            family = [engine._pool._process.pid, *descendants(engine._pool._process.pid)]  # type: ignore[union-attr]
             job = asyncio.create_task(
                 engine.run(
                     ExecRequest(
@@ -314,8 +314,8 @@ def test_slots_that_fill_the_machine_keep_to_a_core_each_and_programs_to_none(wo
             assert [result.value for result in seen] == [str(sorted(two))] * 3
             await engine.close_session(session)
             await engine.close_session(branch)
-            await asyncio.sleep(0.3)  # the spares that replace them are there
-            launcher = engine._crew._process.pid  # type: ignore[union-attr]
+            await asyncio.sleep(0.3)  # the preforked that replace them are there
+            launcher = engine._pool._process.pid  # type: ignore[union-attr]
             kept = Counter(tuple(sorted(os.sched_getaffinity(pid))) for pid in descendants(launcher))
             anywhere = kept.pop(tuple(sorted(two)))
             if workers == 1:
@@ -361,7 +361,7 @@ def test_a_session_whose_slot_died_is_lost_and_says_so() -> None:
         async with started(workers=1) as engine:
             session = await engine.open_session()
             await engine.run_in_session(session, ExecRequest(code="x = 1"))
-            launcher = engine._crew._process.pid  # type: ignore[union-attr]
+            launcher = engine._pool._process.pid  # type: ignore[union-attr]
             _warden, slot, *_ = descendants(launcher)
             os.kill(slot, signal.SIGKILL)
             async with asyncio.timeout(5.0):
@@ -378,7 +378,7 @@ def test_when_memory_runs_out_the_kernel_takes_a_program_first() -> None:
         async with started() as engine:
             session = await engine.open_session()
             await engine.run_in_session(session, ExecRequest(code="1"))
-            launcher = engine._crew._process.pid  # type: ignore[union-attr]
+            launcher = engine._pool._process.pid  # type: ignore[union-attr]
             scores = [int(Path(f"/proc/{pid}/oom_score_adj").read_text()) for pid in (launcher, *descendants(launcher))]
             assert scores.count(500) == 1
             assert set(scores) - {500} in ({0}, {-1000})  # only root lowers it, and not in every container

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from sandbox.engine import Engine
-from sandbox.libraries import kind_for
+from sandbox.engine.libraries import kind_for
 from sandbox.types import ExecRequest
 from tests.processes import descendants
 from tests.sandbox.engine.test_engine import started
@@ -86,7 +86,7 @@ def test_programs_run_while_all_that_have_scipy_are_killed() -> None:
     async def run() -> None:
         async with started(preload=("numpy",)) as engine:
             assert await comes_to_have_scipy(engine)
-            launcher = engine._crew._process.pid  # type: ignore[union-attr]
+            launcher = engine._pool._process.pid  # type: ignore[union-attr]
             async with asyncio.timeout(10.0):
                 while len(having := [pid for pid in descendants(launcher) if "scipy/optimize" in maps(pid)]) < 3:
                     await asyncio.sleep(0.02)
@@ -106,7 +106,7 @@ def test_a_settled_heap_has_no_holes() -> None:
     """What is made after `settle` lies side by side: a fork copies few pages for it."""
     program = (
         "import json, random\n"
-        "from sandbox import heap\n"
+        "from sandbox.guest import heap\n"
         "random.seed(0)\n"
         "kept = [bytes(random.randrange(1, 480)) for _ in range(20_000)]\n"
         "del kept[::3]\n"

@@ -1,0 +1,1 @@
+"""The sandbox in containers: how they are launched and hardened, their first process, their health check."""

@@ -1,0 +1,359 @@
+"""The processes of an engine seen from its event loop: starts them, talks to them, replaces those that die."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import os
+import socket
+import subprocess
+import sys
+from collections.abc import Callable, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from sandbox import wire
+from sandbox.engine.channel import Channel
+from sandbox.engine.environment import ENVIRONMENT
+from sandbox.engine.libraries import KINDS, kind_for, to_load
+from sandbox.engine.pipes import Pipes
+from sandbox.errors import BY_NAME, SandboxError, SandboxUnavailable, SessionLost
+from sandbox.jail import Tier, tree
+
+_START_SECONDS = 120.0  # imports from a cold disk; past it something is wrong
+_ROOT = str(Path(__file__).parents[2])
+_BOOT = "import sys; sys.path.append(sys.argv.pop()); from sandbox.supervisor.launcher import main; main()"
+
+Seen = tuple[dict[str, Any], int]  # the slot's account of a run, and a descriptor of its folder
+
+
+class SlotHandle:
+    """A slot as the engine sees it: its channel and the questions that are open."""
+
+    def __init__(self, pool: Pool, index: int) -> None:
+        self._pool, self.index = pool, index
+        self._open: dict[str, asyncio.Future[Any]] = {}
+        self.alive = False
+        self.zygotes = {"bare"}  # by kind; the slot has that one whenever it lives
+        self.pidfd: int | None = None  # of the slot, where it has a pid namespace of its own
+        self.ready: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+
+    def connect(self, sock: socket.socket) -> None:
+        self._channel = Channel(sock, self._on_message)
+        self.alive = True
+
+    def kind_for(self, code: str) -> str:
+        """Of the zygotes that are here, the kind to fork a program from: the one it needs, else the next poorer one."""
+        needed = kind_for(code)
+        self._pool.want(needed)
+        return self.richest(needed)
+
+    def richest(self, most: str) -> str:
+        return next(kind for kind in KINDS[KINDS.index(most) :: -1] if kind in self.zygotes)
+
+    def adopt_zygote(self, kind: str, sock: socket.socket) -> None:
+        self._channel.send({"op": "zygote", "kind": kind}, [sock.fileno()])
+        self.zygotes.add(kind)
+
+    async def ask(self, name: str, message: wire.Message, pipes: Pipes, when_done: Callable[[object], None]) -> Seen:
+        """Run something; the slot's account of it. If the task is cancelled, kill it and see it dead first.
+
+        `when_done` is called first of all: who waits for this slot need not wait for its caller, too.
+        """
+        future = self._ask(name, message, pipes.theirs())
+        future.add_done_callback(when_done)
+        pipes.sent()
+        try:
+            return await asyncio.shield(future)
+        except asyncio.CancelledError:
+            with contextlib.suppress(SandboxUnavailable):  # its slot died, and it with it
+                self._channel.send({"op": "cancel", "id": name})
+                _, work = await future
+                os.close(work)
+            raise
+        finally:
+            self._open.pop(name, None)
+
+    def _ask(self, name: str, message: wire.Message, descriptors: Sequence[int] = ()) -> asyncio.Future[Any]:
+        future: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
+        self._channel.send(message, descriptors)
+        self._open[name] = future
+        return future
+
+    async def open(self, name: str, message: wire.Message) -> None:
+        try:
+            await self._ask(name, message)
+        finally:
+            self._open.pop(name, None)
+
+    def close_session(self, name: str, reason: str) -> None:
+        if self.alive:
+            self._channel.send({"op": "close", "session": name, "reason": reason})
+
+    async def end_session(self, name: str, reason: str) -> None:
+        """As `close_session`, and wait until its processes are gone."""
+        if self.alive:
+            await self._ask("end " + name, {"op": "close", "session": name, "reason": reason})
+
+    def _on_message(self, message: wire.Message | None, descriptors: list[int]) -> None:
+        if message is None:
+            self._died()
+            return
+        if name := message.get("done"):
+            if not self._answer(name, (message, descriptors[0])):
+                os.close(descriptors[0])
+            return
+        if name := message.get("refused"):
+            self._fail(name, SandboxUnavailable(message["reason"]))
+        elif name := message.get("unforked"):
+            self._fail(name, BY_NAME[message["kind"]](message["reason"]))
+        elif name := message.get("lost"):
+            self._fail(name, SessionLost("the session ended before this cell could begin"))
+        elif name := message.get("failed"):
+            self._fail(name, SandboxUnavailable(message["reason"]))
+        elif name := message.get("opened"):
+            self._answer(name, None)
+        elif name := message.get("ended"):
+            self._pool.session_ended(name, message["reason"])
+            self._fail(name, SessionLost(message["reason"]))
+            self._answer("end " + name, None)
+        elif message.get("zygote") == "died":
+            self._pool.restarts += 1
+            if message["kind"] != "bare":
+                self.zygotes.discard(message["kind"])
+                self._pool.replace_zygote(self, message["kind"])
+        elif "ready" in message and not self.ready.done():
+            self.pidfd = descriptors[0] if descriptors else None
+            self.ready.set_result(None)
+
+    def _answer(self, name: str, answer: Any) -> bool:
+        """Whether somebody still waited for it."""
+        future = self._open.pop(name, None)
+        if future is None or future.done():
+            return False
+        future.set_result(answer)
+        return True
+
+    def _fail(self, name: str, error: SandboxError) -> None:
+        future = self._open.pop(name, None)
+        if future is not None and not future.done():
+            future.set_exception(error)
+
+    def _died(self) -> None:
+        self.alive = False
+        self.zygotes = {"bare"}
+        self._forget_pidfd()
+        for name in list(self._open):
+            self._fail(name, SandboxUnavailable("the process that ran it died"))
+        if not self.ready.done():
+            self.ready.set_exception(SandboxUnavailable("a slot died while it started"))
+            self.ready.exception()
+        self._pool.slot_died(self)
+        self._pool.replace_slot(self)
+
+    def close(self) -> None:
+        self._channel.close()
+        self._forget_pidfd()
+        for name in list(self._open):
+            self._fail(name, SandboxUnavailable("the engine was closed"))
+
+    def _forget_pidfd(self) -> None:
+        if self.pidfd is not None:
+            os.close(self.pidfd)
+            self.pidfd = None
+
+
+class Pool:
+    """All processes of an engine. `slot_free` is called with each slot that came up after the start."""
+
+    def __init__(
+        self,
+        workers: int,
+        preload: tuple[str, ...],
+        tier: Tier,
+        slot_free: Callable[[SlotHandle], None],
+        session_ended: Callable[[str, str], None],
+        slot_died: Callable[[SlotHandle], None],
+    ) -> None:
+        self._workers, self._preload, self.tier = workers, preload, tier
+        self._slot_free, self.session_ended = slot_free, session_ended
+        self.slot_died = slot_died
+        self.slots: list[SlotHandle] = []
+        self.restarts = 0
+        self.closed = False
+        self._process: subprocess.Popen[bytes] | None = None
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._mothers: dict[str, Channel] = {}  # by kind of their zygotes
+        self._wanted: set[str] = set()  # kinds whose mothers were asked for
+
+    async def start(self) -> None:
+        async with asyncio.timeout(_START_SECONDS):
+            await self._launch()
+            self.slots.clear()
+            self.slots.extend([self._new_slot(index) for index in range(self._workers)])
+            self._mothers.clear()
+            self._wanted.clear()
+            if self._preload:
+                await self._new_mother("warm")
+            for slot in self.slots:
+                await slot.ready
+                self._new_zygotes(slot)
+
+    async def _launch(self) -> None:
+        ours, theirs = wire.pair()
+        settings = {"isolation": self.tier.name, "preload": list(self._preload), "cgroups": self.tier.cgroups,
+                    "paths": tree.runtime_paths(), "slots": self._workers}  # fmt: skip
+        with theirs:
+            python = [sys.executable, "-s", "-P", "-X", "utf8", "-c", _BOOT]
+            self._process = subprocess.Popen(
+                [*python, str(theirs.fileno()), json.dumps(settings), _ROOT],
+                pass_fds=[theirs.fileno()], stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, cwd="/",
+                start_new_session=True, env=ENVIRONMENT,
+            )  # fmt: skip
+        self._warden = await self._greet(ours, "warden", self._warden_died)
+
+    async def _greet(self, sock: socket.socket, who: str, on_death: Callable[[], None]) -> Channel:
+        """A channel to a process that has said it is ready."""
+        ready: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+
+        def on_message(message: wire.Message | None, _: list[int]) -> None:
+            if ready.done():
+                if message is None:
+                    on_death()
+            elif message is not None and "ready" in message:
+                ready.set_result(None)
+            else:
+                reason = message["failed"] if message else f"the {who} died while it started"
+                ready.set_exception(SandboxUnavailable(reason))
+
+        channel = Channel(sock, on_message)
+        try:
+            await ready
+        except BaseException:
+            channel.close()
+            raise
+        return channel
+
+    async def _new_mother(self, kind: str) -> None:
+        parent = self._warden if kind == "warm" else self._mothers["warm"]
+        ours = self._order(parent, {"op": "mother", "load": list(to_load(kind, self._preload))})
+        self._mothers[kind] = await self._greet(ours, "mother", partial(self._mother_died, kind))
+
+    def want(self, kind: str) -> None:
+        """See to it that there will be zygotes of this kind, if this engine is to have such."""
+        if kind in self._wanted or "warm" not in self._mothers or not to_load(kind, self._preload):
+            return
+        self._wanted.add(kind)  # for good, should it not start: the next one would not, either
+        if kind not in self._mothers:
+            self._spawn(self._supply(kind))
+
+    async def _supply(self, kind: str) -> None:
+        """A mother of this kind, and from her a zygote for each slot that has none."""
+        with contextlib.suppress(SandboxUnavailable):
+            await self._new_mother(kind)
+            for slot in self.slots:
+                if slot.alive and slot.ready.done() and kind not in slot.zygotes:
+                    self._new_zygote(slot, kind)
+
+    def _new_slot(self, index: int) -> SlotHandle:
+        """A slot that says itself when it is ready; it takes its place among the slots then."""
+        slot = SlotHandle(self, index)
+        slot.connect(self._order(self._warden, {"op": "slot", "index": index}))
+        if index < len(self.slots):
+            self.slots[index] = slot
+        return slot
+
+    def _new_zygotes(self, slot: SlotHandle) -> None:
+        """One of each kind that has a mother."""
+        for kind in list(self._mothers):
+            self.replace_zygote(slot, kind)
+
+    def _new_zygote(self, slot: SlotHandle, kind: str) -> None:
+        beside = [] if slot.pidfd is None else [slot.pidfd]
+        with self._order(self._mothers[kind], {"op": "zygote", "index": slot.index}, beside) as ours:
+            slot.adopt_zygote(kind, ours)
+
+    @staticmethod
+    def _order(parent: Channel, message: wire.Message, beside: Sequence[int] = ()) -> socket.socket:
+        """Our end of the socket that the process ordered from `parent` will serve."""
+        ours, theirs = wire.pair()
+        with theirs:
+            try:
+                parent.send(message, [theirs.fileno(), *beside])
+            except SandboxUnavailable:
+                ours.close()
+                raise
+        return ours
+
+    # -- deaths ------------------------------------------------------------------------------------------------
+
+    def replace_zygote(self, slot: SlotHandle, kind: str) -> None:
+        if not self.closed and kind in self._mothers:
+            with contextlib.suppress(SandboxUnavailable):  # the mother is gone, too; her successor supplies every slot
+                self._new_zygote(slot, kind)
+
+    def replace_slot(self, slot: SlotHandle) -> None:
+        if not self.closed:
+            self.restarts += 1
+            self._spawn(self._replace_slot(slot))
+
+    async def _replace_slot(self, old: SlotHandle) -> None:
+        """A new slot where one died; nothing if the warden died, since then all begin anew."""
+        with contextlib.suppress(SandboxUnavailable):
+            slot = self._new_slot(old.index)
+            await slot.ready
+            self._new_zygotes(slot)
+            self._slot_free(slot)
+
+    def _mother_died(self, kind: str) -> None:
+        if not self.closed:
+            self.restarts += 1
+            del self._mothers[kind]
+            if kind == "warm":
+                self._spawn(self._supply(kind))
+            self._wanted.discard(kind)  # of the others, the next program that asks for it will have one made
+
+    def _warden_died(self) -> None:
+        if not self.closed:
+            self.restarts += 1
+            self._spawn(self._restart())
+
+    async def _restart(self) -> None:
+        """Begin anew after the warden's death, which ended every process of the engine."""
+        while not self.closed:
+            try:
+                await self._wait_for_launcher()
+                for slot in self.slots:
+                    slot.close()
+                    self.slot_died(slot)
+                await self.start()
+                break
+            except SandboxUnavailable:
+                await asyncio.sleep(1.0)
+        for slot in self.slots:
+            self._slot_free(slot)
+
+    async def _wait_for_launcher(self) -> None:
+        # Not in a thread: at the interpreter's end, when a forgotten sandbox is closed, none can be started any more.
+        while self._process is not None and self._process.poll() is None:
+            await asyncio.sleep(0.002)
+
+    def _spawn(self, coroutine: Any) -> None:
+        task = asyncio.get_running_loop().create_task(coroutine)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def close(self) -> None:
+        """End every process and return when the last one is gone."""
+        self.closed = True
+        for task in list(self._tasks):
+            task.cancel()
+        for slot in self.slots:
+            slot.close()
+        for mother in self._mothers.values():
+            mother.close()
+        if warden := getattr(self, "_warden", None):
+            warden.close()
+        await self._wait_for_launcher()

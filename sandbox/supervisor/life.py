@@ -1,0 +1,107 @@
+"""What a slot knows of the machine, and of each program, session and zygote while it lives. Records; they do nothing.
+
+Clock, pids and control group are the kernel's; nothing here was said by a program.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import math
+import socket
+import time
+from dataclasses import dataclass, field
+from typing import Any
+
+from sandbox.jail import cgroups, none, pod
+from sandbox.jail.namespaces import Confinement, Jail
+from sandbox.supervisor.branch import Branch
+
+Place = Jail | none.Folder | pod.Quarters  # where a program runs, by tier
+Limits = dict[str, Any]  # `sandbox.types.Limits` as it crosses the wire
+
+
+@dataclass(frozen=True)
+class Host:
+    """What this engine is to have and found on its machine; shared by all its processes."""
+
+    proc: int
+    slots: int
+    root: bool
+    isolated: bool
+    pod: bool
+    groups: cgroups.Folder | None
+
+    def enter_group(self, index: int) -> cgroups.Group | None:
+        """Put the caller, and so all it will fork, into its slot's control group."""
+        if self.groups is None:
+            return None
+        group = self.groups.group(f"slot{index}")
+        group.enter(0)
+        return group
+
+
+@dataclass
+class Cell:
+    """What is being timed: a run, or one cell of a session."""
+
+    name: str
+    began: float
+    cpu_before: float
+    limits: Limits
+    why: str | None = None  # timeout or cancelled, once we have decided to end it
+    looked_at: float = 0.0  # when its memory was, where no control group counts it
+
+    def __post_init__(self) -> None:
+        self.looked_at = self.began
+
+
+@dataclass
+class Life:
+    """A jailed program's process: a run, a session between its opening and its end, or one that waits for a run."""
+
+    name: str
+    jail: Place | Branch
+    group: cgroups.Group | None
+    session: bool
+    line: socket.socket | None = None
+    pid: int = 0
+    cell: Cell | None = None
+    why_ended: str | None = None
+    killed: bool = False  # by us
+    kind: str = "bare"  # of its zygote, see `sandbox/engine/libraries.py`
+    numbers: list[int] = field(default_factory=list)  # its process and its init, as /proc numbers them
+    parent: Life | None = None  # of a forked session
+    branches: int = 0  # live sessions whose namespaces are nested in this one's
+    over: bool = False  # it has ended, but its namespaces hold its branches
+    given_up_at: float = math.inf  # when to do without word of its end
+    peak: int = 0  # where no control group counts
+    confinement: Confinement | None = None  # None: a branch, which has its parent's
+
+    @property
+    def depth(self) -> int:
+        """How many forks lie between a session and the one that was opened."""
+        return 0 if self.parent is None else 1 + self.parent.depth
+
+    @property
+    def ended_by_us(self) -> bool:
+        """Whether we have ordered its end, by a limit or by a request."""
+        return bool(self.killed or self.why_ended or (self.cell and self.cell.why))
+
+    def cpu_seconds(self) -> float:
+        """CPU time of the program's process so far, from the kernel's clock for it."""
+        if not self.pid:
+            return 0.0  # it has not begun; the clock of process 0 would be our own
+        with contextlib.suppress(OSError):
+            seconds: float = time.clock_gettime((~self.pid << 3) | 2)
+            return seconds
+        return 0.0
+
+
+@dataclass
+class Zygote:
+    """Forks this slot's programs; `number` is what /proc calls it, `inherited` what each fork has of its memory."""
+
+    line: socket.socket
+    kind: str
+    number: int = 0
+    inherited: int = 0

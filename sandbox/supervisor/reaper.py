@@ -1,0 +1,130 @@
+"""Ends programs and sessions, sees that nothing of them is left, and tells the engine how each ended.
+
+It believes the kernel and the zygotes, which are ours; why we ended a program ourselves, its `Life` says.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import socket
+import time
+
+from sandbox import wire
+from sandbox.jail import cgroups
+from sandbox.jail.namespaces import Jail
+from sandbox.supervisor.branch import Branch
+from sandbox.supervisor.life import Cell, Life
+from sandbox.supervisor.poll import Poll
+from sandbox.supervisor.process_table import ProcessTable
+from sandbox.supervisor.zygotes import Zygotes
+
+FROM_OUTSIDE = "its jail was ended from outside"
+
+
+class Reaper:
+    """Takes lives out of `lives`, the slot's, and answers on `engine` for them."""
+
+    def __init__(
+        self, engine: socket.socket, lives: dict[str, Life], poll: Poll, processes: ProcessTable, zygotes: Zygotes
+    ) -> None:
+        self._engine, self._lives, self._poll = engine, lives, poll
+        self._processes, self._zygotes = processes, zygotes
+        self.emptied: list[cgroups.Group] = []  # groups to be removed
+
+    def kill(self, life: Life) -> None:
+        """Order the end of a life. Its branches live on, below its init, until they end themselves."""
+        life.killed = True
+        if not life.branches:
+            life.jail.kill()
+            return
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(life.pid, signal.SIGKILL)
+        if isinstance(life.jail, Branch):  # its init will tell; what it is, the session decided
+            life.given_up_at = time.monotonic() + 1.0
+
+    def end_those_given_up(self) -> None:
+        """End those that were killed and of whose end no word has come in time."""
+        now = time.monotonic()
+        for life in list(self._lives.values()):
+            if now > life.given_up_at:
+                self.end(life, None, life.cpu_seconds(), 0)
+
+    def remove_emptied(self) -> None:
+        """Remove the control groups of ended sessions that the kernel lets go now."""
+        self.emptied = [group for group in self.emptied if not group.remove()]
+
+    def end(self, life: Life, status: int | None, cpu: float, rss: int, lost: str | None = None) -> None:
+        """Take a life out of the world and tell the engine. `status` is None if nobody could see how it ended.
+
+        `cpu` is in seconds, `rss` the peak in bytes; `lost` says why the failure is ours and not the program's.
+        """
+        del self._lives[life.name]
+        work = os.dup(life.jail.work)
+        killed_for_memory = life.group is not None and life.group.memory_killed()
+        ours = killed_for_memory or lost or life.ended_by_us
+        # No program can kill its init: somebody else did, and the program died with it.
+        if status == signal.SIGKILL and not ours and isinstance(life.jail, Jail) and life.jail.dies():
+            lost = FROM_OUTSIDE
+        self._release(life)
+        if life.line is not None:
+            with contextlib.suppress(KeyError):
+                self._poll.unwatch(life.line.fileno())
+            life.line.close()
+        if life.cell is not None:
+            if killed_for_memory:
+                life.cell.why = "memory_limit"
+            if lost and not killed_for_memory:
+                wire.send(self._engine, {"failed": life.cell.name, "reason": lost})
+            else:
+                cpu -= life.cell.cpu_before
+                self._tell_done(life, life.cell, status, cpu, self._peak(life, rss), alive=False, work=work)
+        if life.session:
+            reason = life.why_ended or lost or ("memory_limit" if killed_for_memory else "its process ended")
+            wire.send(self._engine, {"ended": life.name, "reason": reason})
+            if life.group is not None:
+                self.emptied.append(life.group)
+        os.close(work)
+
+    def _peak(self, life: Life, rss: int) -> int:
+        if life.group is not None:
+            return life.group.memory_peak()
+        return max(life.peak, rss - self._zygotes.inherited(life), 0)
+
+    def _release(self, life: Life) -> None:
+        """End a life's processes and its jail; if live branches are nested in that, keep its empty shell for them."""
+        life.over = True
+        if life.branches and self._processes.sweep(life):
+            return
+        life.jail.end()
+        parent = life.parent
+        if parent is not None:
+            parent.branches -= 1
+            if parent.over and not parent.branches:
+                self._release(parent)
+
+    def end_cell(self, life: Life) -> None:
+        """The session lives on; tell what its cell used."""
+        if (cell := life.cell) and not cell.why:  # else it has said so a moment before it was killed
+            life.cell = None
+            cpu = life.cpu_seconds() - cell.cpu_before
+            peak = life.group.memory_peak() if life.group else life.peak
+            self._tell_done(life, cell, None, cpu, peak, alive=True, work=life.jail.work)
+
+    def _tell_done(
+        self, life: Life, cell: Cell, status: int | None, cpu: float, peak: int, *, alive: bool, work: int
+    ) -> None:
+        number = None if status is None else os.waitstatus_to_exitcode(status)
+        message = {
+            "done": cell.name,
+            "wall": time.monotonic() - cell.began,
+            "cpu": max(cpu, 0.0),
+            "peak": peak,
+            "why": cell.why,
+            "exit_code": number if number is not None and number >= 0 else None,
+            "signal": -number if number is not None and number < 0 else None,
+            "alive": alive,
+        }
+        # The folder goes along so that the engine can fetch files from it after the processes are gone.
+        wire.send(self._engine, message, [work])
