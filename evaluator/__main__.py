@@ -1,4 +1,4 @@
-"""`python -m evaluator run | sample | table | report | regrade | merge`: ask, run the tools, grade, tabulate."""
+"""`python -m evaluator run | sample | table | compare | report | export | regrade | merge`: ask, grade, tabulate."""
 
 from __future__ import annotations
 
@@ -17,6 +17,8 @@ from dataset.types import Language, Problem, Style
 from evaluator.arguments import check_run, check_sample, model_urls, parser, problem_file, shard, solutions_in_flight
 from evaluator.benchmarks import BENCHMARKS, find_benchmark
 from evaluator.benchmarks.types import load
+from evaluator.compare import compare_folders, comparison_tables
+from evaluator.formats import FORMATS
 from evaluator.grade import grader_version
 from evaluator.merge import merge
 from evaluator.models import BACKENDS, check_model, choose_backend
@@ -27,7 +29,8 @@ from evaluator.report import write_report
 from evaluator.results import RunConfig, find_runs, fingerprint_model, read_results
 from evaluator.run import Exam, Means, finish, run_exams
 from evaluator.sample import CANDIDATES, write_candidates
-from evaluator.table import FORMATS, read_run, tables
+from evaluator.scores import read_run
+from evaluator.table import tables
 from sandbox.client import AsyncSandbox
 from sandbox.command import run_command
 
@@ -154,13 +157,25 @@ def _means(arguments: argparse.Namespace) -> Means:
     )
 
 
-def _print_tables(folders: Sequence[Path], style: str, *, parts: bool = False) -> None:
+def _print_tables(folders: Sequence[Path], style: str, *, parts: bool = False, pairs: bool = False) -> None:
     runs = [read_run(folder) for folder in folders]
-    print("\n".join(FORMATS[style](table) for table in tables(runs, parts=parts)), end="")
+    print("\n".join(FORMATS[style](table) for table in tables(runs, parts=parts, pairs=pairs)), end="")
 
 
 def _table(arguments: argparse.Namespace) -> int:
-    _print_tables(find_runs(arguments.results), arguments.format, parts=arguments.parts)
+    _print_tables(find_runs(arguments.results), arguments.format, parts=arguments.parts, pairs=arguments.pairs)
+    return 0
+
+
+def _compare(arguments: argparse.Namespace) -> int:
+    found = compare_folders(arguments.first, arguments.second)
+    shown = [table for each in found for table in comparison_tables(each, arguments.list)]
+    print("\n".join(FORMATS[arguments.format](table) for table in shown), end="")
+    if arguments.report:
+        write_report(
+            list({run.folder: run for each in found for run in (each.first, each.second)}.values()), arguments.report
+        )
+        print(f"{arguments.report}: the two side by side", file=sys.stderr)
     return 0
 
 
@@ -185,6 +200,7 @@ COMMANDS: dict[str, Callable[[argparse.Namespace], int]] = {
     "run": _run,
     "sample": _sample,
     "table": _table,
+    "compare": _compare,
     "report": _report,
     "regrade": _regrade,
     "merge": _merge,

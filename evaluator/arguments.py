@@ -12,9 +12,9 @@ from urllib.parse import urlsplit, urlunsplit
 from dataset.sources.hub import fetch
 from dataset.types import Style
 from evaluator.benchmarks import BENCHMARKS, find_benchmark
+from evaluator.formats import FORMATS
 from evaluator.models import BACKENDS
 from evaluator.protocols import PROTOCOLS
-from evaluator.table import FORMATS
 from sandbox.errors import InputError
 
 
@@ -41,7 +41,15 @@ def parser(description: str | None) -> argparse.ArgumentParser:
     table = commands.add_parser("table", help="print scores from result folders, beside published ones")
     table.add_argument("results", nargs="+", type=Path)
     table.add_argument("--parts", action="store_true", help="also by level, subject (CMATH: steps) and language")
+    table.add_argument("--pairs", action="store_true", help="also every two runs on the same problems, paired")
     table.add_argument("--format", choices=FORMATS, default="text")
+
+    compare = commands.add_parser("compare", help="say whether run B is better than run A, on the same problems")
+    compare.add_argument("first", type=Path, metavar="RUN_A")
+    compare.add_argument("second", type=Path, metavar="RUN_B")
+    compare.add_argument("--list", type=int, default=20, help="problems won and lost to list, each (default: 20)")
+    compare.add_argument("--report", type=Path, help="write an HTML page that shows both side by side")
+    compare.add_argument("--format", choices=FORMATS, default="text")
 
     report = commands.add_parser("report", help="write one HTML page: table, plots, transcripts")
     report.add_argument("results", nargs="+", type=Path)

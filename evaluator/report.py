@@ -17,11 +17,12 @@ from pathlib import Path
 from typing import Any
 
 from dataset.files import written_whole
+from evaluator.formats import Table
 from evaluator.grade import solution_turns
 from evaluator.plots import Bar, bar_chart, shares
 from evaluator.results import Result
-from evaluator.scores import Score, score_by
-from evaluator.table import PARTS, Run, Table, tables
+from evaluator.scores import PARTS, Run, Score, score_by
+from evaluator.table import tables
 
 _ROUND_EDGES = (0, 1, 2, 3, 4, 5)
 _ROUND_NAMES = ("none", "1", "2", "3", "4", "5 or more")

@@ -1,4 +1,4 @@
-"""The score table: what was measured, tools against none, and our rows among the published ones.
+"""The score tables: what was measured, runs against each other, and our rows among the published ones.
 
 It reads result files only. What was not measured on the same problems is never put in a column unmarked: a score on
 part of a benchmark carries a star, and a run that is not complete has no score but the reason.
@@ -6,70 +6,25 @@ part of a benchmark carries a star, and a run that is not complete has no score 
 
 from __future__ import annotations
 
-import csv
-import io
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from pathlib import Path
+from collections.abc import Sequence
 
-from evaluator.benchmarks import BENCHMARKS
+from evaluator.compare import pairs_table, tools_table
+from evaluator.formats import Table, interval, percent
 from evaluator.published import BENCHMARKS as PUBLISHED_BENCHMARKS
 from evaluator.published import PUBLISHED, ROWS, TABLE_5
-from evaluator.results import Result, RunConfig, read_results
-from evaluator.scores import Score, paired, score, score_by
+from evaluator.scores import PARTS, Run, score_by
 from evaluator.votes import sampled_score
 
 
-@dataclass(frozen=True, kw_only=True)
-class Run:
-    """The results of one folder and their score."""
+def tables(runs: Sequence[Run], *, parts: bool = False, pairs: bool = False) -> list[Table]:
+    """The tables to be shown for `runs`, those that would be empty left out.
 
-    folder: Path
-    config: RunConfig
-    results: Sequence[Result]
-    score: Score
-
-    @property
-    def mode(self) -> str:
-        return "tools" if self.config.tools else "none"
-
-    @property
-    def partial(self) -> bool:
-        """Whether it was measured on fewer problems than the benchmark has."""
-        rows = BENCHMARKS[self.config.benchmark].rows if self.config.benchmark in BENCHMARKS else None
-        return rows is not None and len({result.problem.id for result in self.results}) < rows
-
-
-def read_run(folder: Path) -> Run:
-    """The run in `folder`.
-
-    Raises:
-        InputError: no results of ours there.
+    With `parts` also the scores of parts, with `pairs` every two runs on the same problems against each other.
     """
-    config, results = read_results(folder)
-    expected = config.about.get("samples_expected")
-    return Run(folder=folder, config=config, results=results, score=score(results, expected))
-
-
-@dataclass(frozen=True, kw_only=True)
-class Table:
-    """A heading, columns, rows of text, and lines below."""
-
-    title: str
-    columns: Sequence[str]
-    rows: Sequence[Sequence[str]]
-    notes: Sequence[str] = ()
-
-
-def tables(runs: Sequence[Run], *, parts: bool = False) -> list[Table]:
-    """The tables to be shown for `runs`, those that would be empty left out; with `parts` the scores of parts, too."""
-    found = [_measured(runs), _sampled(runs), _compared(runs), _among_published(runs)]
+    found = [_measured(runs), _sampled(runs), tools_table(runs), _among_published(runs)]
+    found += [pairs_table(runs)] if pairs else []
     found += [_in_parts(runs)] if parts else []
     return [table for table in found if table.rows]
-
-
-def percent(share: float) -> str:
-    return f"{100 * share:.1f}"
 
 
 def _measured(runs: Sequence[Run]) -> Table:
@@ -80,11 +35,9 @@ def _measured(runs: Sequence[Run]) -> Table:
             figures = ["no score", "", ""]
             notes.append(f"no score for {run.folder}: {s.unscored}")
         else:
-            low, high = s.interval
-            several = any(result.sample for result in run.results)
             figures = [
                 percent(s.accuracy),
-                "see below" if several else f"{percent(low)} to {percent(high)}",
+                interval(s.interval),
                 percent(s.program_accuracy) if run.config.tools else "",
             ]
         tool_errors = str(s.tool_errors) if run.config.tools else ""
@@ -110,7 +63,7 @@ def _measured(runs: Sequence[Run]) -> Table:
         notes.append("replay: recorded solutions were played back, their programs run again")
     names = {run.config.protocol["name"] for run in runs}
     notes.append(
-        f"protocol {', '.join(sorted(names))}; accuracy in %, with Wilson's 95 % interval; the rest are samples"
+        f"protocol {', '.join(sorted(names))}; accuracy in %, its 95 % interval over problems; the rest are samples"
     )
     columns = ["model", "tools", "benchmark", "samples", "accuracy", "95 % interval", "program", "no answer"]
     columns += ["undecided", "tool errors", "truncated", "by"]
@@ -123,7 +76,6 @@ def _sampled(runs: Sequence[Run]) -> Table:
         if run.score.unscored or all(result.sample == 0 for result in run.results):
             continue
         found = sampled_score(run.results)
-        low, high = found.interval
         rows.append(
             [
                 run.config.model,
@@ -132,59 +84,29 @@ def _sampled(runs: Sequence[Run]) -> Table:
                 str(found.problems),
                 str(found.samples),
                 percent(found.average),
-                f"{percent(low)} to {percent(high)}",
+                interval(found.interval),
                 percent(found.majority),
+                interval(found.majority_interval),
                 ", ".join(f"{k}: {percent(share)}" for k, share in found.pass_at.items()),
             ]
         )
     return Table(
         title="Several samples a problem",
-        columns=["model", "tools", "benchmark", "problems", "k", "avg@k", "95 % interval", "maj@k", "pass@"],
+        columns=[
+            "model",
+            "tools",
+            "benchmark",
+            "problems",
+            "k",
+            "avg@k",
+            "95 % interval",
+            "maj@k",
+            "95 % interval",
+            "pass@",
+        ],
         rows=rows,
-        notes=["maj@k: votes grouped by equivalence; pass@k: unbiased estimate; interval over problems"],
+        notes=["maj@k: votes grouped by equivalence; pass@k: unbiased estimate; intervals over problems"],
     )
-
-
-def _compared(runs: Sequence[Run]) -> Table:
-    rows = []
-    for first in runs:
-        for second in runs:
-            same = (first.config.model_sha256, first.config.benchmark, first.config.problems_sha256) == (
-                second.config.model_sha256,
-                second.config.benchmark,
-                second.config.problems_sha256,
-            )
-            if not same or not first.config.tools or second.config.tools:
-                continue
-            if first.score.unscored or second.score.unscored:
-                continue
-            pair = paired(first.results, second.results)
-            difference = 100 * (first.score.accuracy - second.score.accuracy)
-            rows.append(
-                [
-                    first.config.model,
-                    first.config.benchmark,
-                    str(pair.samples),
-                    f"{difference:+.1f}",
-                    str(pair.only_first),
-                    str(pair.only_second),
-                    "< 0.0001" if pair.p < 0.0001 else f"{pair.p:.4f}",
-                ]
-            )
-    return Table(
-        title="With tools against without, on the same samples",
-        columns=["model", "benchmark", "samples", "difference", "only with", "only without", "p"],
-        rows=rows,
-        notes=["p: McNemar's exact test, two-sided; difference in points"],
-    )
-
-
-# What the parts are called, and how a benchmark's problems fall into them; CMATH's subjects are its reasoning steps.
-PARTS: tuple[tuple[str, Callable[[Result], str]], ...] = (
-    ("level", lambda result: result.problem.level),
-    ("subject", lambda result: result.problem.subject),
-    ("language", lambda result: result.problem.language),
-)
 
 
 def _in_parts(runs: Sequence[Run]) -> Table:
@@ -193,10 +115,8 @@ def _in_parts(runs: Sequence[Run]) -> Table:
         for title, part in PARTS:
             scores = {} if run.score.unscored else score_by(run.results, part)
             for name, found in scores.items() if len(scores) > 1 else ():
-                low, high = found.interval
-                interval = f"{percent(low)} to {percent(high)}"
                 row = [run.config.model, run.mode, run.config.benchmark, title, name, str(found.samples)]
-                rows.append([*row, percent(found.accuracy), interval])
+                rows.append([*row, percent(found.accuracy), interval(found.interval)])
     columns = ["model", "tools", "benchmark", "by", "part", "samples", "accuracy", "95 % interval"]
     return Table(title="In parts", columns=columns, rows=rows)
 
@@ -234,67 +154,3 @@ def _among_published(runs: Sequence[Run]) -> Table:
         rows=rows,
         notes=notes,
     )
-
-
-def as_text(table: Table) -> str:
-    """Columns in a fixed width, for a terminal."""
-    widths = [max(len(row[i]) for row in (table.columns, *table.rows)) for i in range(len(table.columns))]
-    lines = [table.title, ""]
-    for row in (table.columns, ["-" * width for width in widths], *table.rows):
-        lines.append("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
-    return "\n".join([*lines, "", *table.notes, ""])
-
-
-def as_markdown(table: Table) -> str:
-    """A heading, a pipe table and a list of notes."""
-    lines = [f"### {table.title}", ""]
-    for row in (table.columns, ["---"] * len(table.columns), *table.rows):
-        lines.append("| " + " | ".join(cell.replace("|", "\\|") for cell in row) + " |")
-    # a leading star would open a list inside the list
-    return "\n".join([*lines, "", *(f"- {note.replace('*', chr(92) + '*')}" for note in table.notes), ""])
-
-
-def as_csv(table: Table) -> str:
-    """Comma-separated values; the title and the notes are left out."""
-    out = io.StringIO()
-    csv.writer(out, lineterminator="\n").writerows([table.columns, *table.rows])
-    return out.getvalue()
-
-
-_LATEX = {"\\": r"\textbackslash{}", "&": r"\&", "%": r"\%", "_": r"\_", "#": r"\#", "$": r"\$", "{": r"\{", "}": r"\}"}
-_LATEX |= {"~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "<": r"\textless{}", ">": r"\textgreater{}"}
-_LATEX |= {"†": r"\dag{}"}
-
-
-def as_latex(table: Table) -> str:
-    """A table environment with a tabular and the notes below it."""
-
-    def escaped(text: str) -> str:
-        return "".join(_LATEX.get(character, character) for character in text)
-
-    rows = [" & ".join(escaped(cell) for cell in row) + r" \\" for row in (table.columns, *table.rows)]
-    notes = r" \\ ".join(escaped(note) for note in table.notes)
-    return "\n".join(
-        [
-            r"\begin{table}",
-            rf"\caption{{{escaped(table.title)}}}",
-            rf"\begin{{tabular}}{{{'l' * len(table.columns)}}}",
-            r"\hline",
-            rows[0],
-            r"\hline",
-            *rows[1:],
-            r"\hline",
-            r"\end{tabular}",
-            rf"\par\footnotesize {notes}",
-            r"\end{table}",
-            "",
-        ]
-    )
-
-
-FORMATS: dict[str, Callable[[Table], str]] = {
-    "text": as_text,
-    "markdown": as_markdown,
-    "csv": as_csv,
-    "latex": as_latex,
-}

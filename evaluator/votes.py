@@ -2,7 +2,7 @@
 
 pass@k is the estimator of arXiv 2107.03374: 1 - C(n-c, k) / C(n, k) for c right ones of n. In maj@k "1/2", "0.5" and
 "50\\%" are one candidate, as the grader sees them; counted as strings they would split the vote. Ties go to the answer
-that came first. Intervals are over problems: samples of one problem are not independent.
+that came first. Intervals are over problems: samples of one problem are not independent (`evaluator.significance`).
 """
 
 from __future__ import annotations
@@ -11,17 +11,18 @@ import math
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from statistics import fmean, stdev
+from statistics import fmean
 
 from dataset.equality import equivalent
 from evaluator.results import Result
+from evaluator.significance import share_interval, wilson
 
 
 @dataclass(frozen=True, kw_only=True)
 class SampledScore:
     """Shares from 0 to 1 over `problems`, each with `samples` samples.
 
-    `pass_at` maps k = 1, 2, 4, … up to `samples` to pass@k; `interval` is avg@k's, 95 %.
+    `pass_at` maps k = 1, 2, 4, … up to `samples` to pass@k; `interval` is avg@k's, `majority_interval` maj@k's, 95 %.
     """
 
     problems: int
@@ -30,6 +31,7 @@ class SampledScore:
     interval: tuple[float, float]
     pass_at: Mapping[int, float]
     majority: float
+    majority_interval: tuple[float, float]
 
 
 def sampled_score(results: Iterable[Result]) -> SampledScore:
@@ -48,17 +50,17 @@ def sampled_score(results: Iterable[Result]) -> SampledScore:
     whole = [sorted(found, key=lambda r: r.sample) for found in by_problem.values() if len(found) == samples]
     rights = [sum(result.correct for result in found) for found in whole]
     shares = [right / samples for right in rights]
-    average = fmean(shares)
-    half = 1.96 * stdev(shares) / math.sqrt(len(shares)) if len(shares) > 1 else 1.0
+    majorities = sum(majority(found) for found in whole)
     powers = [1 << power for power in range(samples.bit_length())]
     ks = sorted({*powers, samples})
     return SampledScore(
         problems=len(whole),
         samples=samples,
-        average=average,
-        interval=(max(0.0, average - half), min(1.0, average + half)),
+        average=fmean(shares),
+        interval=share_interval(shares),
         pass_at={k: fmean(pass_at(k, samples, right) for right in rights) for k in ks if k <= samples},
-        majority=fmean(majority(found) for found in whole),
+        majority=majorities / len(whole),
+        majority_interval=wilson(majorities, len(whole)),
     )
 
 

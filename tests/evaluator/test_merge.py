@@ -16,7 +16,7 @@ from evaluator.merge import merge
 from evaluator.regrade import regrade
 from evaluator.results import CONFIG as CONFIG_FILE
 from evaluator.results import RESULTS, read_config, read_results
-from evaluator.table import read_run
+from evaluator.scores import read_run
 from sandbox import InputError
 from tests.evaluator.scripted import Scripted
 from tests.evaluator.test_results import CONFIG, PROBLEMS, right, take

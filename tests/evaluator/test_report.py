@@ -17,8 +17,7 @@ from dataset.types import Problem, Verdict
 from evaluator.grade import Grade
 from evaluator.report import write_report
 from evaluator.results import Result
-from evaluator.scores import score
-from evaluator.table import Run
+from evaluator.scores import Run, score
 from evaluator.tool import ToolCall
 from tests.evaluator.test_results import CONFIG
 

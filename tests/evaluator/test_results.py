@@ -24,7 +24,7 @@ from evaluator.protocols import PROTOCOLS
 from evaluator.regrade import regrade
 from evaluator.results import RESULTS, ResultFile, RunConfig, fingerprint_model, read_results
 from evaluator.run import Exam, Means, run_exams
-from evaluator.table import read_run
+from evaluator.scores import read_run
 from sandbox import AsyncSandbox, InputError
 from tests.evaluator.scripted import Scripted, problem
 
