@@ -172,9 +172,8 @@ def _compare(arguments: argparse.Namespace) -> int:
     shown = [table for each in found for table in comparison_tables(each, arguments.list)]
     print("\n".join(FORMATS[arguments.format](table) for table in shown), end="")
     if arguments.report:
-        write_report(
-            list({run.folder: run for each in found for run in (each.first, each.second)}.values()), arguments.report
-        )
+        runs = {run.folder: run for each in found for run in (each.first, each.second)}
+        write_report(list(runs.values()), arguments.report, found)
         print(f"{arguments.report}: the two side by side", file=sys.stderr)
     return 0
 

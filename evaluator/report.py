@@ -1,8 +1,9 @@
 """`python -m evaluator report`: one HTML page with the tables, plots and every transcript, from result files alone.
 
 A model that was trained here lies in a folder with a plot of its training; if the folder is there, the plot is shown.
-The page needs no network and no server: style, script and data stand in it. Its data is what the results hold; a
-reader can filter, search and read 10,000 samples in it.
+The page needs no network and no server: style, script, KaTeX with its fonts and the data stand in it (`page/`). Its
+data is what the results hold; a reader can filter, search, sort and read 10,000 samples in it, see two solutions of a
+problem side by side, and pass on a link to one. What a model wrote is data there: it becomes no part of the page.
 """
 
 from __future__ import annotations
@@ -17,7 +18,9 @@ from pathlib import Path
 from typing import Any
 
 from dataset.files import written_whole
-from evaluator.formats import Table
+from dataset.types import Problem
+from evaluator.compare import Comparison, comparison_tables, name_of
+from evaluator.formats import Table, interval
 from evaluator.grade import solution_turns
 from evaluator.plots import Bar, bar_chart, shares
 from evaluator.results import Result
@@ -30,20 +33,53 @@ _SECOND_EDGES = (0, 0.01, 0.1, 0.5, 1, 5)
 _SECOND_NAMES = ("under 10 ms", "10 to 100 ms", "0.1 to 0.5 s", "0.5 to 1 s", "1 to 5 s", "5 s and more")
 
 
-def write_report(runs: Sequence[Run], path: Path) -> None:
-    """Write the page about `runs` to `path`, whole or not at all."""
-    page = resources.files("evaluator").joinpath("report.html").read_text(encoding="utf-8")
+def write_report(runs: Sequence[Run], path: Path, comparisons: Sequence[Comparison] = ()) -> None:
+    """Write the page about `runs` to `path`, whole or not at all; `comparisons` are of some of them."""
+    page = _asset("report.html")
     names = ", ".join(dict.fromkeys(run.config.model for run in runs))
     parts = {
         "%TITLE%": html.escape(f"soroban: {names}"),
-        "%TABLES%": "".join(_table(table) for table in tables(runs)),
+        "%TABLES%": _compared(runs, comparisons) + "".join(map(_table, tables(runs, pairs=len(runs) > 1))),
         "%PLOTS%": "".join([*_plots(runs), *_training_plots(runs)]),
         "%DATA%": _script_json(_data(runs)),
+        "%CSS%": _asset("report.css"),
+        "%JS%": _asset("report.js"),
+        "%KATEX_JS%": _asset("katex/katex.min.js"),
+        "%KATEX_CSS%": _formula_styles(),
     }
     # One pass: what is filled in may hold the marks of the others.
     whole = re.sub("|".join(parts), lambda match: parts[match[0]], page)
     with written_whole(path) as file:
         file.write(whole)
+
+
+def _asset(name: str) -> str:
+    return resources.files("evaluator").joinpath("page", name).read_text(encoding="utf-8")
+
+
+def _formula_styles() -> str:
+    """KaTeX's style sheet with its fonts in it."""
+
+    def font(match: re.Match[str]) -> str:
+        data = resources.files("evaluator").joinpath("page", "katex", match[1]).read_bytes()
+        return f"src:url(data:font/woff2;base64,{base64.b64encode(data).decode()})"
+
+    return re.sub(r"src:url\((fonts/[\w-]+\.woff2)\)[^;}]*", font, _asset("katex/katex.min.css"))
+
+
+def _compared(runs: Sequence[Run], comparisons: Sequence[Comparison]) -> str:
+    """The tables of each comparison, with what opens the problems won and lost in the viewer."""
+    places = {run.folder: number for number, run in enumerate(runs)}
+    parts: list[str] = []
+    for found in comparisons:
+        parts += map(_table, comparison_tables(found, listed=0))
+        pair = f"{places[found.first.folder]}-{places[found.second.folder]}"
+        for outcome, problems in (("won", found.whole.won), ("lost", found.whole.lost)):
+            parts.append(
+                f'<button class="jump" data-pair="{pair}" data-outcome="{outcome}">read the {len(problems)} {outcome}, '
+                "side by side</button>"
+            )
+    return "".join(parts)
 
 
 def _script_json(data: object) -> str:
@@ -65,19 +101,14 @@ def _table(table: Table) -> str:
     )
 
 
-def _name(run: Run) -> str:
-    mode = "tools" if run.config.tools else "no tools"
-    return f"{run.config.model}, {mode}"
-
-
 def _plots(runs: Sequence[Run]) -> list[str]:
     scored = [run for run in runs if not run.score.unscored and run.score.samples]
     charts = []
-    series = list(dict.fromkeys(_name(run) for run in scored))
+    series = list(dict.fromkeys(name_of(run) for run in scored))
     if not series:
         return []
     benchmarks = list(dict.fromkeys(run.config.benchmark for run in scored))
-    by_place = {(run.config.benchmark, _name(run)): run.score for run in scored}
+    by_place = {(run.config.benchmark, name_of(run)): run.score for run in scored}
     groups = {b: [_accuracy(by_place.get((b, name))) for name in series] for b in benchmarks}
     charts.append(bar_chart("Accuracy", series, groups, most=100, unit=" %"))
     for benchmark in benchmarks:
@@ -121,7 +152,7 @@ def _breakdown(title: str, runs: Sequence[Run], group: Callable[[Result], str]) 
     if len(names) < 2:
         return []
     groups = {name: [_accuracy(found.get(name)) for found in scores] for name in names}
-    return [bar_chart(title, [_name(run) for run in runs], groups, most=100, unit=" %")]
+    return [bar_chart(title, [name_of(run) for run in runs], groups, most=100, unit=" %")]
 
 
 def _accuracy(score: Score | None) -> Bar | None:
@@ -131,42 +162,55 @@ def _accuracy(score: Score | None) -> Bar | None:
     return Bar(
         value=100 * score.accuracy,
         interval=(100 * low, 100 * high),
-        told=f"({score.correct} of {score.samples}, 95 % interval {100 * low:.1f} to {100 * high:.1f})",
+        told=f"({score.correct} of {score.samples}, 95 % interval {interval(score.interval)})",
     )
 
 
 def _data(runs: Sequence[Run]) -> dict[str, Any]:
+    """Every problem once, every sample with its problem's and its run's number."""
     samples = []
-    for number, run in enumerate(runs):
+    numbers: dict[tuple[str, str, str, str | None], int] = {}
+    problems: list[Problem] = []
+    for run_number, run in enumerate(runs):
         for result in run.results:
-            grade = result.grade
-            samples.append(
-                {
-                    "run": number,
-                    "id": result.problem.id,
-                    "sample": result.sample,
-                    "language": result.problem.language,
-                    "subject": result.problem.subject,
-                    "level": result.problem.level,
-                    "question": result.problem.question,
-                    "reference": result.problem.answer,
-                    "turns": [[turn.kind, turn.text] for turn in solution_turns(result.text, None)],
-                    "left": result.left_over,
-                    "correct": grade.verdict.correct if grade else None,
-                    "predicted": grade.verdict.predicted if grade else None,
-                    "rule": grade.verdict.rule if grade else "",
-                    "from": grade.answer_from if grade else None,
-                    "program": grade.program.correct if grade and grade.program else None,
-                    "printed": grade.program.predicted if grade and grade.program else None,
-                    "stop": result.stop,
-                    "calls": [[call.status, call.error, call.wall_seconds] for call in result.calls],
-                    "tokens": result.new_tokens,
-                    "seconds": result.seconds,
-                    "failed": result.infra_error,
-                }
-            )
-    named = [
-        {"name": f"{_name(run)}, {run.config.benchmark}", "benchmark": run.config.benchmark, "tools": run.config.tools}
-        for run in runs
+            problem = result.problem
+            key = (run.config.benchmark, problem.id, problem.question, problem.answer)
+            if key not in numbers:
+                numbers[key] = len(problems)
+                problems.append(problem)
+            samples.append({"run": run_number, "problem": numbers[key], **_sample(result)})
+    asked = [
+        {
+            "id": problem.id,
+            "language": problem.language,
+            "subject": problem.subject,
+            "level": problem.level,
+            "question": problem.question,
+            "reference": problem.answer,
+        }
+        for problem in problems
     ]
-    return {"runs": named, "samples": samples}
+    named = [{"name": f"{name_of(run)}, {run.config.benchmark}", "benchmark": run.config.benchmark} for run in runs]
+    return {"runs": named, "problems": asked, "samples": samples}
+
+
+def _sample(result: Result) -> dict[str, Any]:
+    grade = result.grade
+    return {
+        "sample": result.sample,
+        "turns": [[turn.kind, turn.text] for turn in solution_turns(result.text, None)],
+        "left": result.left_over,
+        "correct": grade.verdict.correct if grade else None,
+        "predicted": grade.verdict.predicted if grade else None,
+        "rule": grade.verdict.rule if grade else "",
+        "from": grade.answer_from if grade else None,
+        "program": grade.program.correct if grade and grade.program else None,
+        "printed": grade.program.predicted if grade and grade.program else None,
+        "stop": result.stop,
+        "calls": [[call.status, call.error, call.wall_seconds] for call in result.calls],
+        "tokens": result.new_tokens,
+        "prompt": result.prompt_tokens,
+        "shown": result.shown_tokens,
+        "seconds": round(result.seconds, 3),
+        "failed": result.infra_error,
+    }
