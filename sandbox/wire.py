@@ -10,6 +10,7 @@ import os
 import socket
 import struct
 from collections.abc import Sequence
+from fcntl import fcntl
 from json import dumps, loads
 from typing import Any
 
@@ -47,13 +48,22 @@ def receive(channel: socket.socket) -> tuple[Message, list[int]] | None:
     return loads(data.decode()), descriptors
 
 
+_MEMFD = os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING
+_MFD_NOEXEC_SEAL = 0x08  # include/uapi/linux/memfd.h, from Linux 6.3 on
+_F_ADD_SEALS, _SEALS = 1033, 0x0F  # include/uapi/linux/fcntl.h: against growing, shrinking, writing, and more seals
+
+
 def file_of(content: bytes, name: str = "data") -> int:
-    """A descriptor of an anonymous file that holds `content`, at its start."""
-    descriptor = os.memfd_create(name)
+    """A descriptor of an anonymous file that holds `content`, at its start, and that nobody can change or run."""
+    try:  # it cannot be run from Linux 6.3 on
+        descriptor = os.memfd_create(name, _MEMFD | _MFD_NOEXEC_SEAL)
+    except OSError:
+        descriptor = os.memfd_create(name, _MEMFD)
     view = memoryview(content)
     while view:
         view = view[os.write(descriptor, view) :]
     os.lseek(descriptor, 0, os.SEEK_SET)
+    fcntl(descriptor, _F_ADD_SEALS, _SEALS)
     return descriptor
 
 

@@ -328,8 +328,8 @@ def branch_off(new_line: int) -> None:
 def _be_init(line: Any, program: int) -> NoReturn:
     """Reap, and say how the program's process ended. The slot ends this one, below which branches may still live."""
     # From within its namespace the first process gets those signals only that it has a handler for: of the
-    # interpreter's or the session's own, which came along.
-    for number in signal.valid_signals() - {signal.SIGKILL, signal.SIGSTOP}:
+    # interpreter's or the session's own, which came along. SIGCHLD has none: the filter lets nobody set one.
+    for number in signal.valid_signals() - {signal.SIGKILL, signal.SIGSTOP, signal.SIGCHLD}:
         signal.signal(number, signal.SIG_DFL)
     signal.pthread_sigmask(signal.SIG_SETMASK, ())
     linux.close_all_except(line.fileno())

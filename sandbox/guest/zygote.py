@@ -82,6 +82,7 @@ def become(confinement: namespaces.Confinement, jail: int, proc: int, line: int,
     namespaces.enter(jail, confinement)
     os.dup2(line, runner.LINE_FD)
     linux.close_all_except(oom_score, runner.LINE_FD)
+    namespaces.limit_descriptors()  # now: some of those that were closed may have had numbers beyond it
     if confinement.session:
         runner.serve_session(stage, oom_score)
     runner.run_once(stage, oom_score)

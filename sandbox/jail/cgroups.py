@@ -1,8 +1,9 @@
 """Memory and process limits for all processes of a run together, by control groups, version 1 or 2.
 
 One group a slot and one a session, below one folder an engine. A slot's group is used again and again: processes
-inherit it by fork, because moving a process costs a global lock. All files are reached through descriptors opened
-before the root file system is changed.
+inherit it by fork, because moving a process costs a global lock. Limits are absolute: a run, or a session in all its
+cells, may use so much, whatever was before. All files are reached through descriptors opened before the root file
+system is changed.
 
 Version 2 has one hierarchy and needs a delegated folder (systemd: `Delegate=yes`); version 1 has one a controller.
 """
@@ -29,11 +30,16 @@ class Files:
     memory_peak: str
     memory_events: str
     swap_limit: str
+    reclaim: str
 
 
 V1 = Files("memory.limit_in_bytes", "memory.usage_in_bytes", "memory.max_usage_in_bytes", "memory.oom_control",
-           "memory.memsw.limit_in_bytes")  # fmt: skip
-V2 = Files("memory.max", "memory.current", "memory.peak", "memory.events", "memory.swap.max")
+           "memory.memsw.limit_in_bytes", "memory.force_empty")  # fmt: skip
+V2 = Files("memory.max", "memory.current", "memory.peak", "memory.events", "memory.swap.max", "memory.reclaim")
+# What a group may hold from earlier runs, file pages and the kernel's tables, before it is reclaimed: 5 ms, or more.
+_LEFT_BYTES = 8 << 20
+# Of `memory.stat`: what the kernel gives up before it ends a process. The last one only version 2 tells.
+_RECLAIMABLE = ("inactive_file", "active_file", "slab_reclaimable")
 
 
 def own_folders() -> dict[str, Path]:
@@ -126,18 +132,48 @@ class Group:
         self._folders = {
             controller: os.open(name, os.O_PATH | os.O_CLOEXEC, dir_fd=parent) for controller, parent in folders.items()
         }
-        self._usage_before = self._kills_before = 0
+        self._ours = self._least = self._kills_before = 0  # bytes, bytes, a count
+        self._our_processes = 0
 
-    def begin(self, memory_bytes: int, processes: int) -> None:
-        """Allow so much above what is in use now: the slot's own processes live in the same group."""
+    def take_stock(self) -> None:
+        """Count as ours what is in it now, between two runs: zygotes, and what waits for a program.
+
+        File pages that earlier runs have read are not: a run's limit would depend on them. They stay charged to the
+        group until they are reclaimed, which is done when there are more than `_LEFT_BYTES`.
+        """
+        usage = self._number("memory", self._files.memory_usage)
+        if usage > self._least + _LEFT_BYTES:
+            usage = self._reclaim(usage)
+            self._least = usage
+        self._least = min(self._least, usage)
+        self._ours = usage
+        self._our_processes = self._number("pids", "pids.current")
+
+    def _reclaim(self, usage: int) -> int:
+        """Have the kernel give up what it can; how much is in use by processes, then."""
+        # Not all could be given up, or, on version 2 before Linux 5.19, it cannot be asked for.
+        with contextlib.suppress(OSError):
+            self._write("memory", self._files.reclaim, usage if self._files is V2 else 0)
+        with os.fdopen(os.open("memory.stat", os.O_RDONLY | os.O_CLOEXEC, dir_fd=self._folders["memory"])) as file:
+            lines = [line.split() for line in file]
+        reclaimable = sum(int(value) for name, value in lines if name in _RECLAIMABLE)
+        return max(self._number("memory", self._files.memory_usage) - reclaimable, 0)
+
+    def begin(self, memory_bytes: int, processes: int) -> bool:
+        """Allow so much beside what is ours; False if more is in use already. Of a session, cell after cell, in all."""
         self._kills_before = self._kills()
-        self._usage_before = self._number("memory", self._files.memory_usage)
-        self._limit_memory(self._usage_before + memory_bytes)
-        self._write("pids", "pids.max", self._number("pids", "pids.current") + processes)
+        try:
+            self._limit_memory(self._ours + memory_bytes)
+        except OSError as error:
+            if error.errno not in (errno.EBUSY, errno.EINVAL):  # the latter of v1's limit on memory and swap
+                raise
+            return False
+        self._write("pids", "pids.max", self._our_processes + processes)
         with contextlib.suppress(
             OSError
         ):  # v2 before 6.12 cannot reset its peak: it is then the group's, not the run's
             self._write("memory", self._files.memory_peak, 0)
+        return True
 
     def _limit_memory(self, limit: int) -> None:
         swap = 0 if self._files is V2 else limit
@@ -152,14 +188,15 @@ class Group:
             self._write("memory", self._files.memory_limit, limit)
 
     def memory_peak(self) -> int:
-        return max(self._number("memory", self._files.memory_peak) - self._usage_before, 0)
+        return max(self._number("memory", self._files.memory_peak) - self._ours, 0)
 
     def memory_killed(self) -> bool:
         """Whether the kernel has killed a process for memory since `begin`."""
         return self._kills() > self._kills_before
 
     def enter(self, pid: int) -> None:
-        """Move a process in; 0 is the caller."""
+        """Move a process of ours in; 0 is the caller."""
+        self._our_processes += 1
         for controller in ("memory", "pids") if self._files is V1 else ("memory",):
             self._write(controller, "cgroup.procs", pid)
 

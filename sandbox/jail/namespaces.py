@@ -24,11 +24,11 @@ from sandbox.jail import linux, pod, seccomp, tree
 _INSIDE = linux.CLONE_NEWNS | linux.CLONE_NEWIPC
 _SAME_FOR_ALL = {
     resource.RLIMIT_CORE: 0,
-    resource.RLIMIT_NOFILE: 1024,
     resource.RLIMIT_MEMLOCK: 65536,
     resource.RLIMIT_MSGQUEUE: 0,
     resource.RLIMIT_SIGPENDING: 1024,
 }
+_DESCRIPTORS = 256
 # It refuses to set these two; queues are refused by the filter there as here.
 _LEFT_OUT_BY_GVISOR = (resource.RLIMIT_MSGQUEUE, resource.RLIMIT_SIGPENDING)
 
@@ -254,8 +254,14 @@ def limit(confinement: Confinement) -> None:
         _limit(resource.RLIMIT_NPROC, confinement.processes)
     if confinement.data_bytes is not None:
         _limit(resource.RLIMIT_DATA, confinement.data_bytes)
-    cpu = int(confinement.cpu_seconds) + 1
-    resource.setrlimit(resource.RLIMIT_CPU, (cpu, cpu + 1))
+    if not confinement.session:  # whose cells have each a limit of their own, which the watchdog keeps
+        cpu = int(confinement.cpu_seconds) + 1
+        resource.setrlimit(resource.RLIMIT_CPU, (cpu, cpu + 1))
+
+
+def limit_descriptors() -> None:
+    """To what a program may have open; also what it may have on the way in sockets, which the kernel counts by user."""
+    _limit(resource.RLIMIT_NOFILE, _DESCRIPTORS)
 
 
 def _limit(kind: int, value: int) -> None:

@@ -147,7 +147,12 @@ class Slot:
         assert life.line is not None
         life.cell = Cell(message["id"], time.monotonic(), life.cpu_seconds(), message["limits"])
         if life.group is not None:
-            life.group.begin(message["limits"]["memory_bytes"], message["limits"]["processes"])
+            if not life.session:
+                life.group.take_stock()
+            if not life.group.begin(message["limits"]["memory_bytes"], message["limits"]["processes"]):
+                life.cell.why = "memory_limit"
+                self._reaper.kill(life)
+                return
         wire.send(life.line, {"id": message["id"]}, descriptors)
 
     def _fork(self, message: wire.Message, _: list[int]) -> None:

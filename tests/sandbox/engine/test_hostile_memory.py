@@ -82,3 +82,32 @@ def test_peak_memory_is_reported(box: Any) -> None:
     small, big = box.run("1"), box.run("x = bytearray(64 << 20)")
     assert small.peak_memory_bytes < 24 << 20
     assert 64 << 20 <= big.peak_memory_bytes < 100 << 20
+
+
+def test_what_a_session_holds_counts_in_every_cell(box: Any) -> None:
+    session = box.do("open", limits=LIMITS)
+    assert box.cell(session, "keep = [bytearray(60 << 20)]", limits=LIMITS).status == "ok"
+    result = box.cell(session, "keep.append(bytearray(60 << 20))", limits=LIMITS)
+    assert (result.status, result.state_lost) == ("memory_limit", True)
+
+
+def test_a_cell_whose_session_holds_more_than_it_may_have_ends_it(box: Any) -> None:
+    session = box.do("open", limits=LIMITS)
+    assert box.cell(session, "keep = bytearray(80 << 20)", limits=LIMITS).status == "ok"
+    result = box.cell(session, "import time; time.sleep(1)", limits=LIMITS | {"memory_bytes": 40 << 20})
+    assert (result.status, result.state_lost) == ("memory_limit", True)
+
+
+def test_what_earlier_runs_have_read_allows_no_later_one_more(box: Any) -> None:
+    """File pages stay charged to the slot's control group when the run that has read them is gone."""
+    read = (
+        "import os, sys\nn = 0\nfor top, _, names in os.walk(os.path.dirname(os.__file__)):\n    for name in names:\n"
+        "        file = os.open(os.path.join(top, name), os.O_RDONLY)\n"
+        "        os.posix_fadvise(file, 0, 0, os.POSIX_FADV_DONTNEED)\n"
+        "        while chunk := os.read(file, 1 << 20): n += len(chunk)\n        os.close(file)\n"
+        "        if n > 80 << 20: sys.exit()"
+    )
+    for _ in range(2):  # two slots
+        box.do("pair", orders=[{"code": read, "limits": LIMITS | {"wall_seconds": 20.0, "cpu_seconds": 20.0}}] * 2)
+    results = box.do("pair", orders=[{"code": "x = bytearray(110 << 20)", "limits": LIMITS}] * 2)
+    assert [result["status"] for result in results] == ["memory_limit"] * 2

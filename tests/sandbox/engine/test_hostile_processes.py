@@ -131,7 +131,7 @@ ROWS: dict[str, tuple[str, dict[str, Any]]] = {
     "limits that it cannot raise": (
         "import resource as r\n"
         "print([r.getrlimit(k)[1] for k in (r.RLIMIT_CORE, r.RLIMIT_NOFILE, r.RLIMIT_FSIZE, r.RLIMIT_MEMLOCK, r.RLIMIT_CPU)])",
-        {"status": "ok", "stdout": f"[0, 1024, {64 << 20}, 65536, 12]\n"},
+        {"status": "ok", "stdout": f"[0, 256, {64 << 20}, 65536, 12]\n"},
     ),
     "its files' modes, whoever started the engine": (
         "import os\nopen('f', 'w').close()\nos.mkdir('d')\nprint(*(oct(os.stat(n).st_mode & 0o777) for n in 'fd'))",
@@ -149,6 +149,51 @@ ROWS: dict[str, tuple[str, dict[str, Any]]] = {
         {"status": "ok", "stdout": ""},
     ),
 }
+
+
+# Where a program could meet others: each line is tried, and says what became of it.
+MEETINGS = {
+    "a name for a socket": "a, b = socket.socketpair(1, 2); a.bind('\\0meeting')",
+    "a socket taken off its pair": "a, b = socket.socketpair(1, 2); check(libc.connect(a.fileno(), bytes(16), 16))",
+    "a name by credentials": "a, b = socket.socketpair(1, 2); a.setsockopt(1, socket.SO_PASSCRED, 1)",
+    "a socket that listens": "a, b = socket.socketpair(); a.listen()",
+    "a datagram to a name": "a, b = socket.socketpair(1, 2); a.sendto(b'x', '\\0meeting')",
+    "a watch on a folder": "check(libc.inotify_init1(0))",
+    "a watch by signal": "fcntl.fcntl(os.open(lib, os.O_RDONLY), fcntl.F_NOTIFY, 1)",
+    "a lease": "fcntl.fcntl(os.open(source, os.O_RDONLY), fcntl.F_SETLEASE, fcntl.F_RDLCK)",
+    "a lock on a library": "fcntl.flock(os.open(source, os.O_RDONLY), fcntl.LOCK_SH)",
+    "who holds a lock": "fcntl.fcntl(os.open(source, os.O_RDONLY), fcntl.F_GETLK, bytes(32))",
+    "the mounts": "check(libc.syscall(458, bytes(64), bytes(64), 8, 0))",
+    "its init's limits": "resource.prlimit(1, resource.RLIMIT_NOFILE, (9, 9))",
+    "children that are nobody's": "signal.signal(signal.SIGCHLD, signal.SIG_IGN)",
+    "stdin written": "os.ftruncate(0, 0)",
+    "stdin run": "os.fchmod(0, 0o755)",
+}
+_TRY = """import ctypes, fcntl, json, os, resource, signal, socket
+libc = ctypes.CDLL(None, use_errno=True)
+lib, source = os.path.dirname(json.__file__), json.__file__
+def check(result):
+    if result < 0: raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()))
+try: {}
+except OSError as error: print(error.errno)
+else: print('done')
+"""
+
+
+@pytest.mark.parametrize("line", MEETINGS.values(), ids=MEETINGS.keys())
+def test_runs_do_not_meet(must: Callable[..., ExecResult], line: str) -> None:
+    must(_TRY.format(line), LIMITS, {"status": "ok", "stdout": "1\n"}, stdin="x")
+
+
+def test_what_one_process_and_its_children_need_is_left(must: Callable[..., ExecResult]) -> None:
+    code = (
+        "import asyncio, socket, sqlite3, subprocess, sys\na, b = socket.socketpair(); a.send(b'x')\n"
+        "db = sqlite3.connect('db'); db.execute('create table t (n)'); db.execute('insert into t values (7)'); db.commit()\n"
+        "async def main():\n    process = await asyncio.create_subprocess_exec(sys.executable, '-c', 'print(3)', stdout=-1)\n"
+        "    return (await process.communicate())[0]\n"
+        "print(b.recv(1), db.execute('select n from t').fetchall(), asyncio.run(main()))"
+    )
+    must(code, {"wall_seconds": 5.0}, {"status": "ok", "stdout": "b'x' [(7,)] b'3\\n'\n"})
 
 
 @pytest.mark.parametrize(("code", "expected"), ROWS.values(), ids=ROWS.keys())

@@ -63,3 +63,11 @@ def test_a_limit_that_is_none_is_refused(box: Any, seconds: object) -> None:
 
     with pytest.raises(BadRequest, match="wall_seconds"):
         box.run("1", limits={"wall_seconds": seconds})
+
+
+def test_a_cell_has_its_cpu_time_to_itself(box: Any) -> None:
+    session = box.do("open", limits={"cpu_seconds": 1.0})
+    work = "import time\nend = time.process_time() + 0.7\nwhile time.process_time() < end: pass"
+    for _ in range(4):
+        assert box.cell(session, work, limits={"cpu_seconds": 1.0}).status == "ok"
+    assert box.cell(session, "while True: pass", limits={"cpu_seconds": 0.3}).status == "timeout"

@@ -14,10 +14,13 @@ MACHINES = {"x86_64": (0, 0xC000003E), "aarch64": (1, 0xC00000B7)}
 SESSION_FORK = linux.CLONE_NEWUSER | linux.CLONE_NEWPID | linux.CLONE_NEWNS | linux.CLONE_NEWIPC
 
 
-def verdict(program: bytes, number: int, architecture: int, argument: int = 0) -> int:
+def verdict(program: bytes, number: int, architecture: int, *arguments: int) -> int:
     """What the kernel would do: classic BPF as in Documentation/networking/filter.rst."""
     instructions = list(struct.iter_unpack("HBBI", program))
-    data = {0: number, 4: architecture, 16: argument}
+    data = {0: number, 4: architecture}
+    for index in range(6):
+        argument = arguments[index] if index < len(arguments) else 0
+        data |= {16 + 8 * index: argument & 0xFFFFFFFF, 20 + 8 * index: argument >> 32}
     at, accumulator = 0, 0
     while True:
         opcode, if_true, if_false, constant = instructions[at]
@@ -43,8 +46,8 @@ def test_every_number_gets_what_the_table_says(machine: str, session: bool) -> N
     for number in [*range(700), 0x40000000, 0x40000038, 0xFFFFFFFF]:
         if number == seccomp.CLONE3 or number > seccomp.NEWEST_KNOWN:
             expected = ERRNO | errno.ENOSYS
-        elif number in denied:
-            expected = ERRNO | errno.EPERM
+        elif number in denied or number == seccomp.JUDGED["socketpair"][column]:
+            expected = ERRNO | errno.EPERM  # all arguments are 0: a pair of no family
         else:
             expected = ALLOW
         assert verdict(program, number, architecture) == expected, (number, denied.get(number))
@@ -64,6 +67,31 @@ def test_namespaces_are_for_sessions_and_all_at_once(machine: str, session: bool
     for more in (0x11, 0x100, 0x200, 0x8000):  # a signal; shared memory, folder; another's child
         assert verdict(program, clone, architecture, SESSION_FORK | more) == ERRNO | errno.EPERM
     assert verdict(program, clone, architecture, SESSION_FORK) == (ALLOW if session else ERRNO | errno.EPERM)
+
+
+FAR = 0x7FFF_0000_0000  # an address whose lower half is 0
+# call: (arguments, whether it may be made)
+BY_ARGUMENTS = [
+    ("fcntl", (3, 1, 0), True), ("fcntl", (3, 4, 0x800), True), ("fcntl", (3, 1030, 0), True),  # and F_DUPFD_CLOEXEC
+    ("fcntl", (3, 6, FAR), True), ("fcntl", (3, 7, FAR), True), ("fcntl", (3, 5, FAR), False),  # F_GETLK
+    ("fcntl", (3, 1024, 1), False), ("fcntl", (3, 1 << 32 | 1024, 1), False), ("fcntl", (3, 1025, 0), False),
+    ("fcntl", (3, 1026, 1), False), ("fcntl", (3, 36, FAR), False), ("fcntl", (3, 37, FAR), False),
+    ("sendto", (3, FAR, 9, 0, 0, 0), True), ("sendto", (3, FAR, 9, 0, FAR, 16), False),
+    ("sendto", (3, FAR, 9, 0, 0x1000, 16), False),
+    ("socketpair", (1, 1, 0, FAR), True), ("socketpair", (1, 2, 0, FAR), True), ("socketpair", (30, 5, 0, FAR), False),
+    ("rt_sigaction", (17, 0, FAR, 8), True), ("rt_sigaction", (17, FAR, 0, 8), False),
+    ("rt_sigaction", (1 << 32 | 17, FAR, 0, 8), False), ("rt_sigaction", (14, FAR, FAR, 8), True),
+    ("prlimit64", (0, 7, FAR, 0), True), ("prlimit64", (1, 7, FAR, 0), False),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("machine", MACHINES)
+@pytest.mark.parametrize(("call", "arguments", "may"), BY_ARGUMENTS)
+def test_a_call_is_judged_by_its_arguments(machine: str, call: str, arguments: tuple[int, ...], may: bool) -> None:
+    column, architecture = MACHINES[machine]
+    program = seccomp.assemble(session=False, machine=machine)
+    got = verdict(program, seccomp.JUDGED[call][column], architecture, *arguments)
+    assert got == (ALLOW if may else ERRNO | errno.EPERM)
 
 
 def test_another_architecture_s_numbers_are_refused() -> None:
