@@ -81,6 +81,7 @@ def _server_config(arguments: argparse.Namespace) -> ServerConfig:
         isolation=arguments.isolation,
         token=_token(arguments.token_file),
         max_body_bytes=arguments.max_body_bytes,
+        max_connections=arguments.max_connections,
         drain_seconds=arguments.drain_seconds,
     )
 
@@ -117,6 +118,7 @@ def _parser() -> argparse.ArgumentParser:
     command.add_argument("--session-ttl-seconds", type=float, default=default.session_ttl_seconds)
     command.add_argument("--preload", default=",".join(default.preload), help="modules every run finds loaded")
     command.add_argument("--max-body-bytes", type=int, default=default.max_body_bytes)
+    command.add_argument("--max-connections", type=int, default=default.max_connections)
     command.add_argument(
         "--drain-seconds", type=int, default=default.drain_seconds, help="SIGTERM waits for running work"
     )

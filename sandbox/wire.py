@@ -6,6 +6,7 @@ where it is read (`sandbox/engine/results.py`).
 
 from __future__ import annotations
 
+import errno
 import os
 import socket
 import struct
@@ -18,7 +19,14 @@ Message = dict[str, Any]
 MOST_BYTES = 64 * 1024
 _MOST_DESCRIPTORS = 16
 _SPACE = socket.CMSG_SPACE(_MOST_DESCRIPTORS * 4)
-_CUT_OFF = int(socket.MSG_TRUNC | socket.MSG_CTRUNC)
+
+
+class DescriptorsLost(OSError):
+    """A message came without its descriptors: this process has as many as it may. What came is in `message`."""
+
+    def __init__(self, message: Message) -> None:
+        super().__init__(errno.EMFILE, os.strerror(errno.EMFILE))
+        self.message = message
 
 
 def pair() -> tuple[socket.socket, socket.socket]:
@@ -33,7 +41,11 @@ def send(channel: socket.socket, message: Message, descriptors: Sequence[int] = 
 
 
 def receive(channel: socket.socket) -> tuple[Message, list[int]] | None:
-    """The next message and its descriptors; None if the other side is gone."""
+    """The next message and its descriptors; None if the other side is gone.
+
+    Raises:
+        DescriptorsLost: there was no room for the descriptors.
+    """
     try:
         data, control, flags, _ = channel.recvmsg(MOST_BYTES, _SPACE, socket.MSG_CMSG_CLOEXEC)
     except ConnectionResetError:
@@ -44,8 +56,13 @@ def receive(channel: socket.socket) -> tuple[Message, list[int]] | None:
             descriptors.extend(struct.unpack_from(f"{len(rights) // 4}i", rights))
     if not data:
         return None
-    assert not flags & _CUT_OFF, "a message of ours was longer than MOST_BYTES"
-    return loads(data.decode()), descriptors
+    assert not flags & socket.MSG_TRUNC, "a message of ours was longer than MOST_BYTES"
+    message = loads(data.decode())
+    if flags & socket.MSG_CTRUNC:
+        for descriptor in descriptors:
+            os.close(descriptor)
+        raise DescriptorsLost(message)
+    return message, descriptors
 
 
 _MEMFD = os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING
@@ -60,8 +77,12 @@ def file_of(content: bytes, name: str = "data") -> int:
     except OSError:
         descriptor = os.memfd_create(name, _MEMFD)
     view = memoryview(content)
-    while view:
-        view = view[os.write(descriptor, view) :]
+    try:
+        while view:
+            view = view[os.write(descriptor, view) :]
+    except BaseException:
+        os.close(descriptor)
+        raise
     os.lseek(descriptor, 0, os.SEEK_SET)
     fcntl(descriptor, _F_ADD_SEALS, _SEALS)
     return descriptor

@@ -33,13 +33,15 @@ class Embedded:
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
         self._outcomes = Outcomes()
+        self.at_a_time = 1  # programs of `run_in_bulk` that are on at a time; more wait their turn
         self._bulk = asyncio.Semaphore(1)
         self._limits: OrderedDict[str, Limits] = OrderedDict()
 
     async def start(self) -> None:
         await self._engine.start()
         # Twice the workers: one program waits behind each that runs, so that no slot is idle between two.
-        self._bulk = asyncio.Semaphore(2 * self._engine.status().workers)
+        self.at_a_time = 2 * self._engine.status().workers
+        self._bulk = asyncio.Semaphore(self.at_a_time)
 
     async def close(self) -> None:
         await self._outcomes.close()

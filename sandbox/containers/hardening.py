@@ -63,7 +63,12 @@ class Launch:
         if self.port + self.replicas > 1 << 16:
             problems.append(f"port is {self.port}, expected one that leaves room for {self.replicas} below 65536")
         if self.socket_folder is not None and not os.path.isdir(self.socket_folder):
-            problems.append(f"{self.socket_folder} is not a folder; make it first, readable by yourself only")
+            problems.append(f"{self.socket_folder} is not a folder; make it first, for yourself only (mode 700)")
+        elif self.socket_folder is not None and (others := os.stat(self.socket_folder).st_mode & 0o077):
+            problems.append(
+                f"others can enter {self.socket_folder} (mode …{others:02o}), and so the service, which asks for no token "
+                f"on a socket; expected one of your own: chmod 700 {self.socket_folder}"
+            )
         if problems:
             raise InputError("; ".join(problems))
 

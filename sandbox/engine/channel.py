@@ -32,6 +32,8 @@ class Channel:
                 received = wire.receive(self._socket)
             except BlockingIOError:
                 return
+            except wire.DescriptorsLost as lost:
+                received = lost.message, []
             if received is None:
                 self.close()
                 self._on_message(None, [])

@@ -8,6 +8,7 @@ of ours.
 from __future__ import annotations
 
 import asyncio
+import errno
 import os
 import secrets
 import time
@@ -17,6 +18,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+from sandbox.engine.descriptors import EXHAUSTED, check_limit, needed, raise_limit
 from sandbox.engine.pipes import Pipes
 from sandbox.engine.pool import Pool, SlotHandle
 from sandbox.engine.results import fetch, make_result
@@ -70,6 +72,24 @@ class Turn:
             self._free(self.slot)
 
 
+async def _fetch(work: int | None, names: tuple[str, ...]) -> dict[str, bytes]:
+    """The files asked for, read beside the event loop: what they are is a program's choice."""
+    if work is None and names:
+        raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
+    if work is not None and names:
+        return await asyncio.to_thread(fetch, work, names, FETCH_BYTES)
+    if work is not None:
+        os.close(work)
+    return {}
+
+
+def _exhausted(error: OSError | SandboxUnavailable) -> Exception:
+    """`error`, as a failure of ours that may be retried where this machine has run out of something."""
+    if isinstance(error, OSError) and error.errno in EXHAUSTED:
+        return SandboxUnavailable(f"the sandbox has no more open files or memory for them: {error.strerror}")
+    return error
+
+
 class Engine:
     """Runs programs on `workers` slots, first come, first served.
 
@@ -107,7 +127,9 @@ class Engine:
         Raises:
             SandboxUnavailable: the tier asked for is not to be had here; the message names what is missing and how
                 to provide it.
+            InputError: this process may have too few open files for so many workers.
         """
+        check_limit(raise_limit(), needed(self._workers), f"{self._workers} workers")
         tier = choose_tier(self._isolation)
         if tier.name == "none":
             warnings.warn(
@@ -176,16 +198,23 @@ class Engine:
             message |= {"op": "run", "kind": slot.kind_for(request.code)}
         else:
             message |= {"op": "cell", "session": session.name}
-        pipes = Pipes(request)
+        try:
+            pipes = Pipes(request)
+        except OSError as error:
+            raise _exhausted(error) from None
         try:
             seen, work = await slot.ask(name, message, pipes, turn.end)
-            try:
-                pipes.drain()
-                files = fetch(work, request.fetch, FETCH_BYTES) if request.fetch else {}
-            finally:
-                os.close(work)
+            pipes.drain()
         finally:
             pipes.close()
+        try:
+            files = await _fetch(work, request.fetch)
+        except (OSError, SandboxUnavailable) as error:
+            if session is None:
+                raise _exhausted(error) from None
+            # It ran: to let it be asked for again would run it twice.
+            await self._end_session(session, f"the outcome of its last cell was lost ({error})")
+            raise SessionLost(f"session {session.name}: {self._lost[session.name]}") from None
         assert self._pool is not None
         result = make_result(
             request, seen, (pipes.stdout, pipes.stderr), pipes.report(), files=files, queue_seconds=queued,

@@ -7,6 +7,7 @@ that changes a session's state is still executed once. It refuses a key that com
 from __future__ import annotations
 
 import asyncio
+import sys
 from collections import OrderedDict
 from collections.abc import Callable, Coroutine, Hashable
 from dataclasses import dataclass
@@ -37,7 +38,9 @@ class Outcomes:
         self._capacity = capacity
         self._capacity_bytes = capacity_bytes
         self._bytes = 0
-        self._entries: OrderedDict[Hashable, _Entry] = OrderedDict()
+        # Apart: a run that takes long must not keep what came after it from being forgotten.
+        self._running: dict[Hashable, _Entry] = {}
+        self._kept: OrderedDict[Hashable, _Entry] = OrderedDict()
 
     async def once(
         self,
@@ -55,10 +58,10 @@ class Outcomes:
             BadRequest: the key belongs to a request with another fingerprint.
         """
         while True:
-            entry = self._entries.get(key)
+            entry = self._running.get(key) or self._kept.get(key)
             if entry is None:
                 entry = _Entry(fingerprint, asyncio.create_task(start()))
-                self._entries[key] = entry
+                self._running[key] = entry
             elif entry.fingerprint != fingerprint:
                 raise BadRequest("the key was used for another request; make a new key for each request")
             try:
@@ -100,29 +103,29 @@ class Outcomes:
         if entry.task.cancelled() or entry.task.exception() is not None:
             self._forget(key, entry)
             return
-        if entry.bytes == 0:
+        if self._running.get(key) is entry:
+            del self._running[key]
             entry.bytes = _size(entry.task.result())
             self._bytes += entry.bytes
-        if key in self._entries:
-            self._entries.move_to_end(key)
-        while len(self._entries) > self._capacity or self._bytes > self._capacity_bytes:
-            oldest, candidate = next(iter(self._entries.items()))
-            if not candidate.task.done():
-                break  # everything older is still running: nothing that can be forgotten
-            self._forget(oldest, candidate)
+            self._kept[key] = entry
+        elif key in self._kept:
+            self._kept.move_to_end(key)
+        while len(self._kept) > self._capacity or self._bytes > self._capacity_bytes:
+            _, oldest = self._kept.popitem(last=False)
+            self._bytes -= oldest.bytes
 
     def _forget(self, key: Hashable, entry: _Entry) -> None:
-        if self._entries.get(key) is entry:
-            del self._entries[key]
-            self._bytes -= entry.bytes
+        if self._running.get(key) is entry:
+            del self._running[key]
 
     async def close(self) -> None:
         """Give up what lingers."""
-        for key, entry in list(self._entries.items()):
+        for key, entry in list(self._running.items()):
             if entry.abandon is not None:
                 entry.abandon.cancel()
             self._give_up(key, entry)
-        self._entries.clear()
+        self._kept.clear()
+        self._bytes = 0
 
 
 def _retrieve(task: asyncio.Task[Any]) -> None:
@@ -133,5 +136,9 @@ def _retrieve(task: asyncio.Task[Any]) -> None:
 def _size(outcome: ExecResult | str) -> int:
     if isinstance(outcome, str):
         return 256
-    texts = len(outcome.stdout) + len(outcome.stderr) + len(outcome.value or "")
-    return 1024 + texts + sum(map(len, outcome.files.values()))
+    texts = [outcome.stdout, outcome.stderr, outcome.value or ""]
+    if outcome.error is not None:
+        texts += [outcome.error.type, outcome.error.message, outcome.error.traceback]
+    # As they lie in memory: one character beyond U+FFFF makes four bytes of each in its text.
+    files = sum(sys.getsizeof(name) + sys.getsizeof(content) for name, content in outcome.files.items())
+    return 1024 + sum(map(sys.getsizeof, texts)) + files

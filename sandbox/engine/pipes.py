@@ -32,21 +32,26 @@ class Pipes:
         self._most_claims = report_budget(budget)
         payload = {"code": request.code, "mode": request.mode, "seed": request.seed, "output_bytes": budget,
                    "files": files_to_json(request.files)}  # fmt: skip
-        self._theirs = [
-            wire.file_of(json.dumps(payload).encode(), "program"),
-            wire.file_of(request.stdin.encode("utf-8", "surrogatepass"), "stdin")
-            if request.stdin
-            else os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC),
-        ]
         self._loop = asyncio.get_running_loop()
+        self._theirs: list[int] = []
         self._sinks: dict[int, Callable[[bytes], None]] = {}  # by our end of the pipe
-        for sink in (self.stdout.feed, self.stderr.feed, self._claim):
-            ours, theirs = os.pipe2(os.O_CLOEXEC)
-            os.set_blocking(ours, False)
-            self._sinks[ours] = sink
-            self._theirs.append(theirs)
         self._watched: set[int] = set()
         self._soon = self._loop.call_later(_SOON_SECONDS, self._watch)
+        try:
+            self._theirs.append(wire.file_of(json.dumps(payload).encode(), "program"))
+            self._theirs.append(
+                wire.file_of(request.stdin.encode("utf-8", "surrogatepass"), "stdin")
+                if request.stdin
+                else os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC)
+            )
+            for sink in (self.stdout.feed, self.stderr.feed, self._claim):
+                ours, theirs = os.pipe2(os.O_CLOEXEC)
+                os.set_blocking(ours, False)
+                self._sinks[ours] = sink
+                self._theirs.append(theirs)
+        except BaseException:
+            self.close()  # there are no more descriptors: the few that were made are wanted elsewhere
+            raise
 
     def theirs(self) -> list[int]:
         """The descriptors the program's process gets: request, stdin, stdout, stderr, report."""

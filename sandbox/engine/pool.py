@@ -26,7 +26,8 @@ _START_SECONDS = 120.0  # imports from a cold disk; past it something is wrong
 _ROOT = str(Path(__file__).parents[2])
 _BOOT = "import sys; sys.path.append(sys.argv.pop()); from sandbox.supervisor.launcher import main; main()"
 
-Seen = tuple[dict[str, Any], int]  # the slot's account of a run, and a descriptor of its folder
+# The slot's account of a run, and a descriptor of its folder; None if this process had no room for it.
+Seen = tuple[dict[str, Any], int | None]
 
 
 class SlotHandle:
@@ -71,7 +72,8 @@ class SlotHandle:
             with contextlib.suppress(SandboxUnavailable):  # its slot died, and it with it
                 self._channel.send({"op": "cancel", "id": name})
                 _, work = await future
-                os.close(work)
+                if work is not None:
+                    os.close(work)
             raise
         finally:
             self._open.pop(name, None)
@@ -102,8 +104,9 @@ class SlotHandle:
             self._died()
             return
         if name := message.get("done"):
-            if not self._answer(name, (message, descriptors[0])):
-                os.close(descriptors[0])
+            work = descriptors[0] if descriptors else None
+            if not self._answer(name, (message, work)) and work is not None:
+                os.close(work)
             return
         if name := message.get("refused"):
             self._fail(name, SandboxUnavailable(message["reason"]))
@@ -278,7 +281,10 @@ class Pool:
     @staticmethod
     def _order(parent: Channel, message: wire.Message, beside: Sequence[int] = ()) -> socket.socket:
         """Our end of the socket that the process ordered from `parent` will serve."""
-        ours, theirs = wire.pair()
+        try:
+            ours, theirs = wire.pair()
+        except OSError as error:
+            raise SandboxUnavailable(f"no socket for a new process of the engine: {error.strerror}") from None
         with theirs:
             try:
                 parent.send(message, [theirs.fileno(), *beside])
@@ -301,11 +307,14 @@ class Pool:
 
     async def _replace_slot(self, old: SlotHandle) -> None:
         """A new slot where one died; nothing if the warden died, since then all begin anew."""
-        with contextlib.suppress(SandboxUnavailable):
-            slot = self._new_slot(old.index)
-            await slot.ready
-            self._new_zygotes(slot)
-            self._slot_free(slot)
+        while not self.closed and self.slots[old.index] is old:
+            with contextlib.suppress(SandboxUnavailable):
+                slot = self._new_slot(old.index)
+                await slot.ready
+                self._new_zygotes(slot)
+                self._slot_free(slot)
+                return
+            await asyncio.sleep(1.0)  # without open files, say; a slot that dies while it starts is replaced anew
 
     def _mother_died(self, kind: str) -> None:
         if not self.closed:

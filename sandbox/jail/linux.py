@@ -38,6 +38,7 @@ _SYS_OPENAT2 = 437
 _AT_EMPTY_PATH, _AT_RECURSIVE = 0x1000, 0x8000
 ATTR_RDONLY, ATTR_NOSUID, ATTR_NODEV, ATTR_NOEXEC = 1, 2, 4, 8
 _RESOLVE_BENEATH_NO_LINKS = 0x08 | 0x04 | 0x02  # BENEATH, NO_SYMLINKS, NO_MAGICLINKS
+_OPEN_TRIES = 8  # of one name, while the kernel says that a rename raced with it
 
 MADV_COLLAPSE = 25
 
@@ -174,17 +175,25 @@ def load_seccomp(program: Filter) -> None:
 
 
 def open_beneath(directory: int, path: str, flags: int, mode: int = 0) -> int:
-    """Open `path` below `directory`, following no symbolic link and leaving the folder by no other way."""
+    """Open `path` below `directory`, following no symbolic link and leaving the folder by no other way.
+
+    It never waits if `flags` has O_NONBLOCK.
+
+    Raises:
+        BlockingIOError: someone holds a lease on the file, or has renamed in the folder at each of several tries.
+        OSError: it cannot be opened.
+    """
     if not _has_openat2():
         return _walk_beneath(directory, path, flags, mode)
     how = struct.pack("QQQ", flags | os.O_CLOEXEC, mode, _RESOLVE_BENEATH_NO_LINKS)
-    while True:
+    for _ in range(_OPEN_TRIES):
         result = _libc.syscall(
             ctypes.c_long(_SYS_OPENAT2), ctypes.c_long(directory), os.fsencode(path), how, ctypes.c_long(len(how))
         )
-        # EAGAIN: a rename elsewhere raced with the walk; the kernel asks to try again.
+        # EAGAIN: a rename elsewhere raced with the walk, and the kernel asks to try again. Or a lease, and it does not.
         if result >= 0 or ctypes.get_errno() != errno.EAGAIN:
-            return _check(result, "openat2 {}", path)
+            break
+    return _check(result, "openat2 {}", path)
 
 
 @functools.cache

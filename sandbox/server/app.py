@@ -10,7 +10,7 @@ import asyncio
 import json
 import logging
 import math
-from collections.abc import AsyncIterator, Awaitable
+from collections.abc import Awaitable
 from typing import Any
 
 from fastapi import FastAPI, Request, Response
@@ -19,7 +19,10 @@ from fastapi.responses import StreamingResponse
 from starlette.exceptions import HTTPException
 
 from sandbox.client.embedded import Embedded
-from sandbox.errors import BadRequest, Overloaded, SandboxError
+from sandbox.engine.descriptors import EXHAUSTED
+from sandbox.errors import BadRequest, Overloaded, SandboxError, SandboxUnavailable
+from sandbox.server.batch import batch_lines
+from sandbox.server.connections import Bounds, Connections
 from sandbox.server.guard import Guard
 from sandbox.server.metrics import Metrics
 from sandbox.server.schemas import (
@@ -39,10 +42,6 @@ from sandbox.types import MIB, ExecResult, Limits
 
 log = logging.getLogger("sandbox.server")
 
-# A blank line so often tells a batch's reader, and proxies between, that the server is alive.
-_SIGN_OF_LIFE_SECONDS = 10.0
-# What else is done so soon after an outcome goes with it: to send, and to be read, costs as much for one as for ten.
-_TOGETHER_SECONDS = 0.02
 _FAILURES = {
     400: "The body is not JSON, or not UTF-8.",
     401: "The token is missing or wrong.",
@@ -57,8 +56,15 @@ _GONE = {
 }
 
 
-def build_app(door: Embedded, *, token: str | None = None, max_body_bytes: int = 64 * MIB) -> FastAPI:
+def build_app(
+    door: Embedded,
+    *,
+    token: str | None = None,
+    max_body_bytes: int = 64 * MIB,
+    connections: Connections | None = None,
+) -> FastAPI:
     """The application on `door`, which the caller starts and closes."""
+    connections = connections or Connections(Bounds())
     app = FastAPI(
         title="soroban sandbox",
         version="1",
@@ -69,14 +75,14 @@ def build_app(door: Embedded, *, token: str | None = None, max_body_bytes: int =
     app.state.draining = False  # set by whoever ends the server
     metrics = Metrics(door.status)
     _add_error_answers(app)
-    _add_programs(app, door, metrics)
+    _add_programs(app, door, metrics, connections)
     _add_sessions(app, door, metrics)
     _add_operations(app, door, metrics)
-    app.add_middleware(Guard, token=token, max_body_bytes=max_body_bytes)
+    app.add_middleware(Guard, token=token, max_body_bytes=max_body_bytes, connections=connections)
     return app
 
 
-def _add_programs(app: FastAPI, door: Embedded, metrics: Metrics) -> None:
+def _add_programs(app: FastAPI, door: Embedded, metrics: Metrics, connections: Connections) -> None:
     @app.post("/v1/execute", response_model=ResultAnswer, tags=["programs"])
     async def execute(body: ExecuteBody, request: Request) -> Response:
         """Run one program in a fresh process and give its outcome.
@@ -101,9 +107,10 @@ def _add_programs(app: FastAPI, door: Embedded, metrics: Metrics) -> None:
         """Run many programs and give each outcome as it comes, as one line of NDJSON with its index.
 
         A program for which the sandbox failed has "error" {type, message, status} in place of "result". Closing the
-        connection kills what is unfinished.
+        connection kills what is unfinished. While its outcomes are not read, no more of its programs are started.
         """
-        return StreamingResponse(_batch_lines(body, door, metrics), media_type="application/x-ndjson")
+        lines = batch_lines(body, door, metrics, connections)
+        return StreamingResponse(lines, media_type="application/x-ndjson")
 
 
 def _add_sessions(app: FastAPI, door: Embedded, metrics: Metrics) -> None:
@@ -200,43 +207,6 @@ async def _while_connected(request: Request, work: Awaitable[ExecResult]) -> Res
         watcher.cancel()
 
 
-async def _batch_lines(body: BatchBody, door: Embedded, metrics: Metrics) -> AsyncIterator[bytes]:
-    lines: asyncio.Queue[bytes] = asyncio.Queue()
-
-    async def run(index: int, item: ExecuteBody) -> None:
-        prefix = b'{"index": %d, ' % index
-        try:
-            result = await metrics.observe("run", door.run_in_bulk(item.request(Limits())))
-            lines.put_nowait(prefix + b'"result": ' + result_json(result) + b"}\n")
-            return
-        except SandboxError as error:
-            failure = error
-        except Exception as error:
-            log.exception("a program of a batch failed")
-            failure = SandboxError(f"internal error: {type(error).__name__}")
-        described = {**error_json(failure), "status": failure.http_status}
-        lines.put_nowait(prefix + b'"error": ' + json.dumps(described).encode() + b"}\n")
-
-    tasks = [asyncio.create_task(run(index, item)) for index, item in enumerate(body.requests)]
-    unwritten = len(tasks)
-    try:
-        while unwritten:
-            try:
-                ready = [await asyncio.wait_for(lines.get(), _SIGN_OF_LIFE_SECONDS)]
-            except TimeoutError:
-                yield b"\n"
-                continue
-            if unwritten > 1:
-                await asyncio.sleep(_TOGETHER_SECONDS)
-            while not lines.empty():
-                ready.append(lines.get_nowait())
-            unwritten -= len(ready)
-            yield b"".join(ready)
-    finally:
-        for task in tasks:
-            task.cancel()
-
-
 def _add_error_answers(app: FastAPI) -> None:
     @app.exception_handler(SandboxError)
     async def sandbox_error(_: Request, error: SandboxError) -> Response:
@@ -255,8 +225,16 @@ def _add_error_answers(app: FastAPI) -> None:
 
     @app.exception_handler(HTTPException)
     async def refused(_: Request, error: HTTPException) -> Response:
+        if error.status_code == 429:
+            return await sandbox_error(_, Overloaded(error.detail))
         body = {"error": error_json(BadRequest(error.detail))}
         return _json(body, status=error.status_code, headers=dict(error.headers or {}))
+
+    @app.exception_handler(OSError)
+    async def exhausted(_: Request, error: OSError) -> Response:
+        if error.errno not in EXHAUSTED:
+            return await mistake(_, error)
+        return await sandbox_error(_, SandboxUnavailable(f"the server has no more open files: {error.strerror}"))
 
     @app.exception_handler(Exception)
     async def mistake(_: Request, error: Exception) -> Response:

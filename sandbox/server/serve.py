@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import errno
+import functools
 import ipaddress
 import os
 import signal
@@ -17,10 +18,19 @@ import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
+from sandbox.engine.descriptors import check_limit, needed, raise_limit
 from sandbox.errors import InputError
 from sandbox.types import MIB
+
+if TYPE_CHECKING:
+    import uvicorn
+    from starlette.types import ASGIApp
+
+    from sandbox.server.connections import Bounds, Connections
+
+_FEWEST_CLIENTS = 64  # connections that have shown the token
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -43,6 +53,7 @@ class ServerConfig:
     isolation: Literal["auto", "jail", "pod", "none"] = "auto"
     token: str | None = None
     max_body_bytes: int = 64 * MIB
+    max_connections: int = 4096
     drain_seconds: int = 30
 
     def check(self) -> None:
@@ -62,6 +73,7 @@ class ServerConfig:
             ("--max-queue", self.max_queue, 1),
             ("--max-sessions", self.max_sessions, 0),
             ("--max-body-bytes", self.max_body_bytes, 1024),
+            ("--max-connections", self.max_connections, 1),
         ):
             if value is not None and value < least:
                 problems.append(f"{flag} is {value}, expected at least {least}")
@@ -91,6 +103,7 @@ async def _serve(config: ServerConfig, listening: socket.socket) -> None:
     from sandbox.client.embedded import Embedded
     from sandbox.engine import Engine
     from sandbox.server.app import build_app
+    from sandbox.server.connections import Connections
 
     class Server(uvicorn.Server):
         @contextlib.contextmanager
@@ -107,21 +120,9 @@ async def _serve(config: ServerConfig, listening: socket.socket) -> None:
         session_ttl_seconds=config.session_ttl_seconds,
     )
     door = Embedded(engine)
-    app = build_app(door, token=config.token, max_body_bytes=config.max_body_bytes)
-    server = Server(
-        uvicorn.Config(
-            app,
-            lifespan="off",
-            access_log=False,
-            log_level="warning",
-            server_header=False,
-            proxy_headers=False,
-            date_header=False,
-            # Longer than any client of ours keeps an idle connection, so that the client closes it, not we under it.
-            timeout_keep_alive=75,
-            timeout_graceful_shutdown=config.drain_seconds,
-        )
-    )
+    connections = Connections(_bounds(config))
+    app = build_app(door, token=config.token, max_body_bytes=config.max_body_bytes, connections=connections)
+    server = Server(http_config(app, connections, config.drain_seconds))
 
     def stop() -> None:
         app.state.draining = True
@@ -145,6 +146,41 @@ async def _serve(config: ServerConfig, listening: socket.socket) -> None:
         await door.close()
         if config.uds is not None:
             Path(config.uds).unlink(missing_ok=True)
+
+
+def _bounds(config: ServerConfig) -> Bounds:
+    """What connections may take, so that open files are left for programs.
+
+    Raises:
+        InputError: there are too few open files.
+    """
+    from sandbox.server.connections import Bounds
+
+    workers = config.workers or len(os.sched_getaffinity(0))
+    limit, for_programs = raise_limit(), needed(workers)
+    least = for_programs + Bounds().strangers + _FEWEST_CLIENTS
+    check_limit(limit, least, f"{workers} workers and {Bounds().strangers + _FEWEST_CLIENTS} connections")
+    return Bounds(connections=min(config.max_connections, limit - for_programs))
+
+
+def http_config(app: ASGIApp, connections: Connections, drain_seconds: int) -> uvicorn.Config:
+    """How uvicorn serves `app`: HTTP/1.1 and nothing else, on `connections`."""
+    import uvicorn
+
+    from sandbox.server.connections import Connection
+
+    return uvicorn.Config(
+        app,
+        http=functools.partial(Connection, connections=connections),  # type: ignore[arg-type]
+        ws="none",
+        lifespan="off",
+        access_log=False,
+        log_level="warning",
+        server_header=False,
+        proxy_headers=False,
+        date_header=False,
+        timeout_graceful_shutdown=drain_seconds,
+    )
 
 
 def _listen(host: str, port: int) -> socket.socket:

@@ -180,6 +180,7 @@ def container_profile() -> Path:
         (Launch(memory_bytes=1), "memory is 1"),
         (Launch(port=65535, replicas=2), "port is 65535"),
         (Launch(socket_folder="/no/such/folder"), "is not a folder"),
+        (Launch(socket_folder="/tmp"), "others can enter /tmp"),
     ],
 )
 def test_a_plan_that_cannot_be_is_told_before_the_engine_is_asked(plan: Launch, words: str) -> None:

@@ -21,7 +21,8 @@ from sandbox import Sandbox
 from sandbox.client.embedded import Embedded
 from sandbox.errors import Overloaded, SandboxError, SessionLost
 from sandbox.server.app import build_app
-from sandbox.server.serve import _address, _listen
+from sandbox.server.connections import Bounds, Connections
+from sandbox.server.serve import _address, _listen, http_config
 from sandbox.types import ExecRequest, ExecResult, Limits
 
 ROOT = Path(__file__).parents[3]
@@ -106,14 +107,19 @@ class FakeEngine:
 
 
 @contextlib.asynccontextmanager
-async def serve_fake(port: int = 0, **options: object) -> AsyncIterator[tuple[FakeEngine, str]]:
+async def serve_fake(
+    port: int = 0,
+    bounds: Bounds | None = None,
+    **options: object,
+) -> AsyncIterator[tuple[FakeEngine, str]]:
     """A stand-in engine behind the real server on a real socket, and the server's address."""
     engine = FakeEngine()
     door = Embedded(engine)  # type: ignore[arg-type]
     await door.start()
-    app = build_app(door, **options)  # type: ignore[arg-type]
+    connections = Connections(bounds or Bounds())
+    app = build_app(door, connections=connections, **options)  # type: ignore[arg-type]
     listening = _listen("127.0.0.1", port)
-    server = uvicorn.Server(uvicorn.Config(app, lifespan="off", access_log=False, log_level="error"))
+    server = uvicorn.Server(http_config(app, connections, drain_seconds=30))
     server.capture_signals = contextlib.nullcontext  # type: ignore[assignment,method-assign]
     task = asyncio.create_task(server.serve(sockets=[listening]))
     try:

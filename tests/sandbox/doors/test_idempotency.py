@@ -9,7 +9,7 @@ import pytest
 
 from sandbox.engine.idempotency import Outcomes
 from sandbox.errors import BadRequest, SandboxUnavailable
-from sandbox.types import ExecResult
+from sandbox.types import ExecError, ExecResult
 
 
 class Work:
@@ -150,11 +150,11 @@ def test_what_is_kept_is_bounded_by_count_and_by_bytes_and_the_oldest_goes_first
         few = Outcomes(capacity=3)
         for index in range(100):
             await few.once(index, 0, big, 0)
-        assert list(few._entries) == [97, 98, 99]
+        assert list(few._kept) == [97, 98, 99]
         small = Outcomes(capacity_bytes=50_000)
         for index in range(100):
             await small.once(index, 0, big, 0)
-        assert len(small._entries) == 4
+        assert len(small._kept) == 4
         assert small._bytes <= 50_000
 
     run(test)
@@ -170,5 +170,25 @@ def test_closing_cancels_what_lingers() -> None:
         await outcomes.close()
         await turns()
         assert work.cancelled == 1
+
+    run(test)
+
+
+def test_what_is_kept_is_bounded_while_an_older_run_goes_on() -> None:
+    async def big() -> ExecResult:
+        text = "数" * 10_000
+        return ExecResult(status="error", error=ExecError("E", text, text))
+
+    async def test() -> None:
+        outcomes, slow = Outcomes(capacity_bytes=200_000), Work()
+        old = asyncio.create_task(outcomes.once("slow", 1, slow, 0))
+        await turns()
+        for index in range(100):
+            await outcomes.once(index, 0, big, 0)
+        assert 0 < len(outcomes._kept) < 6, "counted as they lie in memory, the error's texts, too"
+        joined = asyncio.create_task(outcomes.once("slow", 1, slow, 0))
+        await turns()
+        slow.go.set()
+        assert [result.stdout for result in await asyncio.gather(old, joined)] == ["1", "1"]
 
     run(test)
