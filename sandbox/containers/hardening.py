@@ -66,8 +66,8 @@ class Launch:
             problems.append(f"{self.socket_folder} is not a folder; make it first, for yourself only (mode 700)")
         elif self.socket_folder is not None and (others := os.stat(self.socket_folder).st_mode & 0o077):
             problems.append(
-                f"others can enter {self.socket_folder} (mode …{others:02o}), and so the service, which asks for no token "
-                f"on a socket; expected one of your own: chmod 700 {self.socket_folder}"
+                f"others can enter {self.socket_folder} (mode …{others:02o}), and a service on a socket asks for no "
+                f"token; expected a folder of your own: chmod 700 {self.socket_folder}"
             )
         if problems:
             raise InputError("; ".join(problems))
