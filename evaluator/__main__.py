@@ -18,6 +18,8 @@ from evaluator.arguments import check_run, check_sample, model_urls, parser, pro
 from evaluator.benchmarks import BENCHMARKS, find_benchmark
 from evaluator.benchmarks.types import load
 from evaluator.compare import compare_folders, comparison_tables
+from evaluator.export import export
+from evaluator.export.dataset import push
 from evaluator.formats import FORMATS
 from evaluator.grade import grader_version
 from evaluator.merge import merge
@@ -33,6 +35,7 @@ from evaluator.scores import read_run
 from evaluator.table import tables
 from sandbox.client import AsyncSandbox
 from sandbox.command import run_command
+from sandbox.errors import InputError
 
 
 def main(argv: list[str]) -> int:
@@ -184,6 +187,16 @@ def _report(arguments: argparse.Namespace) -> int:
     return 0
 
 
+def _export(arguments: argparse.Namespace) -> int:
+    if arguments.push and arguments.format != "dataset":
+        raise InputError(f"--push goes with --format dataset, not {arguments.format}")
+    runs = [read_run(folder) for folder in find_runs(arguments.results)]
+    print("\n".join(map(str, export(runs, arguments.format, arguments.out))))
+    if arguments.push:
+        print(push(arguments.out, arguments.push, public=arguments.public))
+    return 0
+
+
 def _regrade(arguments: argparse.Namespace) -> int:
     for folder in find_runs(arguments.results):
         print(regrade(folder))
@@ -201,6 +214,7 @@ COMMANDS: dict[str, Callable[[argparse.Namespace], int]] = {
     "table": _table,
     "compare": _compare,
     "report": _report,
+    "export": _export,
     "regrade": _regrade,
     "merge": _merge,
 }

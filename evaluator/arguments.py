@@ -12,6 +12,7 @@ from urllib.parse import urlsplit, urlunsplit
 from dataset.sources.hub import fetch
 from dataset.types import Style
 from evaluator.benchmarks import BENCHMARKS, find_benchmark
+from evaluator.export import EXPORTS
 from evaluator.formats import FORMATS
 from evaluator.models import BACKENDS
 from evaluator.protocols import PROTOCOLS
@@ -54,6 +55,13 @@ def parser(description: str | None) -> argparse.ArgumentParser:
     report = commands.add_parser("report", help="write one HTML page: table, plots, transcripts")
     report.add_argument("results", nargs="+", type=Path)
     report.add_argument("--out", type=Path, required=True, help="the HTML file")
+
+    export = commands.add_parser("export", help="write results in other tools' formats; push them to the Hub")
+    export.add_argument("results", nargs="+", type=Path)
+    export.add_argument("--format", required=True, help=f"one of {', '.join(EXPORTS)}")
+    export.add_argument("--out", type=Path, required=True, help="folder for the files")
+    export.add_argument("--push", metavar="OWNER/NAME", help="with --format dataset: to this data set of the Hub")
+    export.add_argument("--public", action="store_true", help="with --push: everybody may see a new one")
 
     again = commands.add_parser("regrade", help="judge recorded results again with the grader of today")
     again.add_argument("results", nargs="+", type=Path)
