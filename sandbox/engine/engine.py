@@ -39,6 +39,7 @@ class EngineStatus:
     queued: int
     live_sessions: int
     zygote_restarts: int
+    supervisor_faults: int
     bytes_dropped: int
     runs: int
     outcomes: dict[str, int]
@@ -165,6 +166,7 @@ class Engine:
             queued=sum(not future.done() for future in self._waiting),
             live_sessions=len(self._sessions),
             zygote_restarts=pool.restarts,
+            supervisor_faults=pool.faults,
             bytes_dropped=self._bytes_dropped,
             runs=self._runs,
             outcomes=dict(self._outcomes),

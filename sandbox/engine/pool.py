@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+import logging
 import os
 import socket
 import subprocess
@@ -21,6 +22,8 @@ from sandbox.engine.libraries import KINDS, kind_for, to_load
 from sandbox.engine.pipes import Pipes
 from sandbox.errors import BY_NAME, SandboxError, SandboxUnavailable, SessionLost
 from sandbox.jail import Tier, tree
+
+log = logging.getLogger("sandbox.engine")
 
 _START_SECONDS = 120.0  # imports from a cold disk; past it something is wrong
 _ROOT = str(Path(__file__).parents[2])
@@ -117,7 +120,11 @@ class SlotHandle:
         elif name := message.get("failed"):
             self._fail(name, SandboxUnavailable(message["reason"]))
         elif name := message.get("opened"):
-            self._answer(name, None)
+            if not self._answer(name, None):  # who had asked for it has gone
+                self.close_session(name, "nobody waited for it to be opened")
+        elif fault := message.get("fault"):
+            self._pool.faults += 1
+            log.error("a supervisor failed over a program, and goes on: %s", fault)
         elif name := message.get("ended"):
             self._pool.session_ended(name, message["reason"])
             self._fail(name, SessionLost(message["reason"]))
@@ -184,7 +191,7 @@ class Pool:
         self._slot_free, self.session_ended = slot_free, session_ended
         self.slot_died = slot_died
         self.slots: list[SlotHandle] = []
-        self.restarts = 0
+        self.restarts = self.faults = 0
         self.closed = False
         self._process: subprocess.Popen[bytes] | None = None
         self._tasks: set[asyncio.Task[None]] = set()

@@ -275,6 +275,7 @@ def serve_session(stage: Stage, oom_score: int) -> NoReturn:
     os.close(oom_score)
     cores.go_anywhere()
     line = stage.line
+    wire.send(line, {"ready": "session"})  # see `Slot`: what a user's code sends comes behind it
     sys.argv = ["session"]
     sys.path.insert(0, "")
     while (received := wire.receive(line)) is not None:

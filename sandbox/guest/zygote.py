@@ -9,7 +9,9 @@ import os
 import select
 import signal
 import socket
+import time
 from functools import partial
+from json import dumps
 from typing import NoReturn
 
 from sandbox import wire
@@ -17,6 +19,7 @@ from sandbox.guest import heap, runner
 from sandbox.jail import linux, namespaces
 from sandbox.jail.proc import Watch
 
+UNREADY = 70  # the exit code of a process that could not enter its jail; see `Slot`
 _KILLED = int(signal.SIGKILL)  # a wait status: ended by this signal
 
 
@@ -39,7 +42,7 @@ def serve_forks(line: socket.socket, proc: int) -> NoReturn:
                 try:
                     pid = start(forker, message, descriptors, stage)
                 except ProcessLookupError:  # its jail was ended, by a limit or a cancellation, before it began
-                    wire.send(line, {"exited": name, "status": _KILLED, "cpu": 0.0, "rss": 0})
+                    wire.send(line, {"exited": name, "status": _KILLED, "cpu": 0.0, "rss": 0, "at": time.monotonic()})
                     continue
                 except OSError as error:
                     wire.send(line, {"unstarted": name, "reason": str(error), "errno": error.errno})
@@ -49,11 +52,12 @@ def serve_forks(line: socket.socket, proc: int) -> NoReturn:
                 poll.register(pidfd, select.POLLIN)
                 wire.send(line, {"started": name, "pid": pid})
             else:
+                at = time.monotonic()
                 pid, name = children.pop(descriptor)
                 poll.unregister(descriptor)
                 os.close(descriptor)
                 _, status, usage = os.wait4(pid, 0)
-                exited = {"exited": name, "status": status, "cpu": usage.ru_utime + usage.ru_stime}
+                exited = {"exited": name, "status": status, "at": at, "cpu": usage.ru_utime + usage.ru_stime}
                 wire.send(line, exited | {"rss": usage.ru_maxrss * 1024})
 
 
@@ -77,12 +81,20 @@ def start(forker: namespaces.Forker, message: wire.Message, descriptors: list[in
 
 
 def become(confinement: namespaces.Confinement, jail: int, proc: int, line: int, stage: runner.Stage) -> NoReturn:
-    """Turn this process, just forked, into one that waits for its program, or for a session's cells, on `line`."""
-    oom_score = namespaces.oom_score(proc)
-    namespaces.enter(jail, confinement)
-    os.dup2(line, runner.LINE_FD)
-    linux.close_all_except(oom_score, runner.LINE_FD)
-    namespaces.limit_descriptors()  # now: some of those that were closed may have had numbers beyond it
+    """Turn this process, just forked, into one that waits for its program, or for a session's cells, on `line`.
+
+    If it cannot, it says why on `line` and exits with `UNREADY`: that is our failure, not the program's.
+    """
+    try:
+        oom_score = namespaces.oom_score(proc)
+        namespaces.enter(jail, confinement)
+        os.dup2(line, runner.LINE_FD)
+        linux.close_all_except(oom_score, runner.LINE_FD)
+        namespaces.limit_descriptors()  # now: some of those that were closed may have had numbers beyond it
+    except BaseException as error:  # noqa: BLE001 - no user's code has begun: whatever it is, it is ours
+        reason = f"{type(error).__name__}: {error}"[:1000]
+        os.write(line, dumps({"unready": reason}).encode())
+        os._exit(UNREADY)
     if confinement.session:
         runner.serve_session(stage, oom_score)
     runner.run_once(stage, oom_score)

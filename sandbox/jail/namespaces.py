@@ -124,8 +124,7 @@ class Jail:
             if userns:
                 map_ids(forker.proc, number(forker.proc, self.pidfd), os.geteuid(), os.getegid())
             with forker.among_the_mounts_of(self.pidfd):
-                tree.mount_box(file_bytes, uid, gid)
-                self.box, self.work = (os.open(path, os.O_PATH | os.O_DIRECTORY) for path in (tree.BOX, tree.WORK))
+                self.box, self.work = tree.mount_box(file_bytes, uid, gid)
         except OSError:
             self._end_init()
             raise

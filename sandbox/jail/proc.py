@@ -1,15 +1,18 @@
-"""What the processes of a run use together, where no control group counts it: read from /proc, now and then.
+"""What /proc says of processes: which there are below one, and what they use where no control group counts it.
 
-Coarser than a control group: what is allocated and freed between two looks is not seen, and the kill comes a look
-late. The per-process limit on data (`Confinement.data_bytes`) stands behind it.
+A program chooses the names in there (its own, those of the files it maps), so what is read is bytes of any kind, and
+bounded. Memory looked at so is coarser than a control group: what is allocated and freed between two looks is not
+seen, and the kill comes a look late. The per-process limit on data (`Confinement.data_bytes`) stands behind it.
 """
 
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import re
 
+MOST_BYTES = 4 << 20  # of one file: 20,000 mappings fit; a program may make more, and longer names
 LOOK_SECONDS = 0.02
 _KIB = re.compile(r"^(\w+):\s+(\d+) kB", re.MULTILINE)
 
@@ -28,8 +31,21 @@ class Watch:
         self.inherited = _anonymous(self._fields(self.self_pid, "status"))
 
     def read(self, path: str) -> str:
-        with os.fdopen(os.open(path, os.O_RDONLY | os.O_CLOEXEC, dir_fd=self._proc)) as file:
-            return file.read()
+        """A file of /proc, a character a byte: names in it may be in no encoding at all.
+
+        Raises:
+            OSError: there is none, or it is longer than `MOST_BYTES`.
+        """
+        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC, dir_fd=self._proc)
+        try:
+            content = b""
+            while more := os.read(descriptor, 1 << 16):
+                content += more
+                if len(content) > MOST_BYTES:
+                    raise OSError(errno.EFBIG, f"/proc/{path} is longer than {MOST_BYTES} bytes")
+        finally:
+            os.close(descriptor)
+        return content.decode("latin-1")
 
     def _fields(self, pid: int, name: str) -> dict[str, int]:
         with contextlib.suppress(OSError):  # it ended meanwhile

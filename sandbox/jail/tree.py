@@ -7,6 +7,7 @@ directory, /tmp and /dev/shm. Few mounts, because every run copies them.
 
 from __future__ import annotations
 
+import errno
 import os
 import site
 import sys
@@ -106,12 +107,23 @@ def _bind(source: int, place: str, attributes: int) -> None:
     linux.mount_set(place, attributes)
 
 
-def mount_box(size_bytes: int, uid: int, gid: int) -> None:
-    """Give this mount namespace an empty writable box, its three folders owned by `uid`."""
+def mount_box(size_bytes: int, uid: int, gid: int) -> tuple[int, int]:
+    """Give this mount namespace an empty writable box, its three folders owned by `uid`.
+
+    Returns:
+        Descriptors of the box and of its working directory. Who runs in a branch owns the box: neither is opened by a
+        path that leads through it.
+    """
     # One inode a page at most: a million empty files must not fill the kernel's memory instead of the box.
     inodes = min(max(size_bytes // 4096, 64), 16384)
     options = f"size={size_bytes},nr_inodes={inodes},mode=755"
     linux.mount("box", BOX, "tmpfs", linux.MS_NOSUID | linux.MS_NODEV | linux.MS_NOEXEC, options)
+    folder = os.O_PATH | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+    box = os.open(BOX, folder)
     for name in ("work", "tmp", "shm"):
-        os.mkdir(f"{BOX}/{name}", 0o700)
-        os.chown(f"{BOX}/{name}", uid, gid)
+        os.mkdir(name, 0o700, dir_fd=box)
+        os.chown(name, uid, gid, dir_fd=box, follow_symlinks=False)
+    work = os.open(WORK.removeprefix(BOX + "/"), folder, dir_fd=box)
+    if os.fstat(work).st_dev != os.fstat(box).st_dev:
+        raise OSError(errno.EXDEV, "the working directory is not in its box")
+    return box, work

@@ -91,3 +91,8 @@ class _EngineCollector(Collector):
         yield CounterMetricFamily(
             "sandbox_zygote_restarts", "Zygotes that died and were replaced", value=status.zygote_restarts
         )
+        yield CounterMetricFamily(
+            "sandbox_supervisor_faults",
+            "Failures of ours over one program, which was told so; the supervisor went on",
+            value=status.supervisor_faults,
+        )

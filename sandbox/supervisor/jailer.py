@@ -5,17 +5,11 @@ A session gets a user and a control group of its own.
 
 from __future__ import annotations
 
-import contextlib
 import os
 
-from sandbox import wire
-from sandbox.errors import BadRequest, SessionLost
 from sandbox.jail import cgroups, namespaces, none, pod
 from sandbox.jail.namespaces import Confinement, Jail
-from sandbox.supervisor import branch
-from sandbox.supervisor.branch import Branch
 from sandbox.supervisor.life import Host, Life, Limits, Place
-from sandbox.supervisor.process_table import ProcessTable
 
 FIRST_UID, FIRST_SESSION_UID, SESSION_UIDS = 60_100, 61_000, 4_000
 # Processes of ours that the kernel counts among a user's: its jail's init, and one that waits for the next program.
@@ -31,7 +25,6 @@ class Jailer:
         self._forker = namespaces.Forker(host.proc)
         self._group = host.enter_group(index)
         self._sessions_opened = 0
-        self._furnisher = branch.Furnisher(host.proc) if host.isolated else None
 
     def settle(self, name: str, limits: Limits, *, session: bool, kind: str) -> Life:
         """A life that has its jail, and a session its control group, but no process yet.
@@ -84,47 +77,9 @@ class Jailer:
             pod=self._host.pod,
         )
 
-    def fork(self, name: str, parent: Life | None, processes: ProcessTable) -> Life:
-        """A copy of the session `parent`, running, in a jail nested in its own; see `sandbox/supervisor/branch.py`.
-
-        Raises:
-            SessionLost: there is no such session any more.
-            BadRequest: not on this tier.
-            SessionBusy: the session has what a fork cannot part, or does not fork.
-            SandboxUnavailable: the machine allows no nested namespaces, or the copy failed.
-        """
-        if parent is None or parent.line is None:
-            raise SessionLost("the session ended before it could be forked")
-        if not isinstance(parent.jail, (Jail, Branch)):
-            raise BadRequest("sessions can be forked in the jail only: its namespaces keep the two apart")
-        if not processes.family(parent):
-            raise SessionLost("the session ended before it could be forked")
-        branch.refuse_if_entangled(processes.watch, parent.numbers[0])
-        with contextlib.ExitStack() as undo:
-            line = undo.enter_context(branch.ask_for_branch(parent.line))
-            furnisher = self._furnisher = self._furnisher or branch.Furnisher(self._host.proc)
-            jail = Branch(branch.hear(line, "init"), parent.jail)
-            undo.callback(jail.end)
-            number = namespaces.number(self._host.proc, jail.pidfd)
-            furnisher.begin(number, parent.jail)
-            life = Life(name, jail, None, True, line, kind=parent.kind, parent=parent)
-            if self._host.groups is not None:
-                self._sessions_opened += 1
-                life.group = self._session_group(self._host.groups)
-                undo.callback(life.group.remove)
-            life.pid = branch.hear(line, "program")
-            life.numbers = [namespaces.number_of(self._host.proc, life.pid), number]
-            furnisher.finish(jail)
-            line.settimeout(None)
-            wire.send(line, {"go": True})
-            undo.pop_all()
-        parent.branches += 1
-        return life
-
-    def prepare_for_fork(self) -> None:
-        """Replace the process that has furnished a branch, while nobody waits for the next."""
-        if self._furnisher is not None and self._furnisher.begun:
-            self._furnisher.close()
-            self._furnisher = None
-            with contextlib.suppress(OSError):  # the fork that needs one will say why it cannot be had
-                self._furnisher = branch.Furnisher(self._host.proc)
+    def group_for_branch(self) -> cgroups.Group | None:
+        """A control group for a session that has forked itself; None where there are none."""
+        if self._host.groups is None:
+            return None
+        self._sessions_opened += 1
+        return self._session_group(self._host.groups)

@@ -18,6 +18,7 @@ import contextlib
 import importlib
 import json
 import os
+import resource
 import signal
 import socket
 import sys
@@ -38,6 +39,9 @@ _OUTER = linux.CLONE_NEWNET | linux.CLONE_NEWIPC | linux.CLONE_NEWUTS
 def launch(channel: socket.socket, settings: dict[str, Any]) -> int:
     """Make the outer jail, run the warden in it, and clean up behind it; the launcher's exit code."""
     os.umask(0o022)  # the caller's may hide the tree from the programs, whose users are others
+    # The kernel refuses to send descriptors to who has less room than this user has on their way: programs have 256.
+    most = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
     isolated = settings["isolation"] == "jail"
     root = os.geteuid() == 0
     folder = cgroups.Folder(str(os.getpid())) if isolated and settings["cgroups"] else None

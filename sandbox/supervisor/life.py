@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import contextlib
 import math
+import os
+import select
 import socket
 import time
 from dataclasses import dataclass, field
@@ -50,6 +52,7 @@ class Cell:
     limits: Limits
     why: str | None = None  # timeout or cancelled, once we have decided to end it
     looked_at: float = 0.0  # when its memory was, where no control group counts it
+    unheard_since: float = math.inf  # its process has ended by then, of which nobody has told us yet
 
     def __post_init__(self) -> None:
         self.looked_at = self.began
@@ -72,6 +75,7 @@ class Life:
     numbers: list[int] = field(default_factory=list)  # its process and its init, as /proc numbers them
     parent: Life | None = None  # of a forked session
     branches: int = 0  # live sessions whose namespaces are nested in this one's
+    spoke: bool = False  # a session: it has said something, so its process is in its jail
     over: bool = False  # it has ended, but its namespaces hold its branches
     given_up_at: float = math.inf  # when to do without word of its end
     peak: int = 0  # where no control group counts
@@ -86,6 +90,21 @@ class Life:
     def ended_by_us(self) -> bool:
         """Whether we have ordered its end, by a limit or by a request."""
         return bool(self.killed or self.why_ended or (self.cell and self.cell.why))
+
+    def has_ended(self) -> bool:
+        """Whether the program's process has ended already, whoever has still to tell us."""
+        if not self.pid:
+            return False
+        try:
+            pidfd = os.pidfd_open(self.pid)
+        except ProcessLookupError:
+            return True
+        except OSError:  # gVisor has no such descriptors
+            return False
+        try:
+            return bool(select.select([pidfd], [], [], 0)[0])
+        finally:
+            os.close(pidfd)
 
     def cpu_seconds(self) -> float:
         """CPU time of the program's process so far, from the kernel's clock for it."""

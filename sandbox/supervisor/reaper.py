@@ -8,28 +8,28 @@ from __future__ import annotations
 import contextlib
 import os
 import signal
-import socket
 import time
 
-from sandbox import wire
 from sandbox.jail import cgroups
 from sandbox.jail.namespaces import Jail
 from sandbox.supervisor.branch import Branch
 from sandbox.supervisor.life import Cell, Life
+from sandbox.supervisor.outbox import Outbox
 from sandbox.supervisor.poll import Poll
 from sandbox.supervisor.process_table import ProcessTable
 from sandbox.supervisor.zygotes import Zygotes
 
 FROM_OUTSIDE = "its jail was ended from outside"
+EMPTIED_LOOK_SECONDS = 0.05
 
 
 class Reaper:
-    """Takes lives out of `lives`, the slot's, and answers on `engine` for them."""
+    """Takes lives out of `lives`, the slot's, and answers in `outbox` for them."""
 
     def __init__(
-        self, engine: socket.socket, lives: dict[str, Life], poll: Poll, processes: ProcessTable, zygotes: Zygotes
+        self, outbox: Outbox, lives: dict[str, Life], poll: Poll, processes: ProcessTable, zygotes: Zygotes
     ) -> None:
-        self._engine, self._lives, self._poll = engine, lives, poll
+        self._outbox, self._lives, self._poll = outbox, lives, poll
         self._processes, self._zygotes = processes, zygotes
         self.emptied: list[cgroups.Group] = []  # groups to be removed
 
@@ -44,22 +44,19 @@ class Reaper:
         if isinstance(life.jail, Branch):  # its init will tell; what it is, the session decided
             life.given_up_at = time.monotonic() + 1.0
 
-    def end_those_given_up(self) -> None:
-        """End those that were killed and of whose end no word has come in time."""
-        now = time.monotonic()
-        for life in list(self._lives.values()):
-            if now > life.given_up_at:
-                self.end(life, None, life.cpu_seconds(), 0)
-
     def remove_emptied(self) -> None:
         """Remove the control groups of ended sessions that the kernel lets go now."""
         self.emptied = [group for group in self.emptied if not group.remove()]
 
-    def end(self, life: Life, status: int | None, cpu: float, rss: int, lost: str | None = None) -> None:
+    def end(
+        self, life: Life, status: int | None, cpu: float, rss: int, lost: str | None = None, at: float | None = None
+    ) -> None:
         """Take a life out of the world and tell the engine. `status` is None if nobody could see how it ended.
 
-        `cpu` is in seconds, `rss` the peak in bytes; `lost` says why the failure is ours and not the program's.
+        `cpu` is in seconds, `rss` the peak in bytes; `lost` says why the failure is ours and not the program's; `at`
+        is the moment of its end on the monotonic clock, now if nobody saw it.
         """
+        ended = at or time.monotonic()
         del self._lives[life.name]
         work = os.dup(life.jail.work)
         killed_for_memory = life.group is not None and life.group.memory_killed()
@@ -76,13 +73,14 @@ class Reaper:
             if killed_for_memory:
                 life.cell.why = "memory_limit"
             if lost and not killed_for_memory:
-                wire.send(self._engine, {"failed": life.cell.name, "reason": lost})
+                self._outbox.send({"failed": life.cell.name, "reason": lost})
             else:
                 cpu -= life.cell.cpu_before
-                self._tell_done(life, life.cell, status, cpu, self._peak(life, rss), alive=False, work=work)
+                wall = max(ended - life.cell.began, 0.0)
+                self._tell_done(life, life.cell, status, wall, cpu, self._peak(life, rss), alive=False, work=work)
         if life.session:
             reason = life.why_ended or lost or ("memory_limit" if killed_for_memory else "its process ended")
-            wire.send(self._engine, {"ended": life.name, "reason": reason})
+            self._outbox.send({"ended": life.name, "reason": reason})
             if life.group is not None:
                 self.emptied.append(life.group)
         os.close(work)
@@ -110,15 +108,16 @@ class Reaper:
             life.cell = None
             cpu = life.cpu_seconds() - cell.cpu_before
             peak = life.group.memory_peak() if life.group else life.peak
-            self._tell_done(life, cell, None, cpu, peak, alive=True, work=life.jail.work)
+            wall = time.monotonic() - cell.began
+            self._tell_done(life, cell, None, wall, cpu, peak, alive=True, work=life.jail.work)
 
     def _tell_done(
-        self, life: Life, cell: Cell, status: int | None, cpu: float, peak: int, *, alive: bool, work: int
+        self, life: Life, cell: Cell, status: int | None, wall: float, cpu: float, peak: int, *, alive: bool, work: int
     ) -> None:
         number = None if status is None else os.waitstatus_to_exitcode(status)
         message = {
             "done": cell.name,
-            "wall": time.monotonic() - cell.began,
+            "wall": wall,
             "cpu": max(cpu, 0.0),
             "peak": peak,
             "why": cell.why,
@@ -127,4 +126,4 @@ class Reaper:
             "alive": alive,
         }
         # The folder goes along so that the engine can fetch files from it after the processes are gone.
-        wire.send(self._engine, message, [work])
+        self._outbox.send(message, [work])

@@ -3,6 +3,10 @@
 The engine sends what to run with the program's open files; the answer goes back when every process of the run is
 gone. Clock, signals, exit code, CPU time and memory are read from the kernel, never from the program.
 
+It must survive whatever a program does. It never waits for one: what could be held up is done by a process of its own,
+under a deadline. What goes wrong over one life ends that life, as a failure of ours. And an end that is known already
+is heard before any clock is judged.
+
 Here are the engine's orders, and what zygotes and sessions say. The slot's parts, from the bottom up:
 
     life           what is known of a program, a session, a zygote
@@ -11,40 +15,54 @@ Here are the engine's orders, and what zygotes and sessions say. The slot's part
     process_table  which processes are whose
     jailer         makes the jails
     preforked      processes that wait in theirs for a program
+    forks          the forks of sessions that are under way
     watchdog       finds what is over its time or memory
     reaper         ends lives and tells the engine
+    outbox         what the engine is told
 """
 
 from __future__ import annotations
 
 import contextlib
 import errno
-import json
 import os
+import re
 import signal
 import socket
 import time
+import traceback
+from collections.abc import Callable
 from functools import partial
-from typing import NoReturn
+from typing import NoReturn, TypeVar
 
 from sandbox import wire
-from sandbox.errors import SandboxError, SandboxUnavailable
 from sandbox.supervisor.branch import Branch
+from sandbox.supervisor.forks import Forks
 from sandbox.supervisor.jailer import Jailer
 from sandbox.supervisor.life import Cell, Host, Life, Zygote
+from sandbox.supervisor.outbox import RETRY_SECONDS, Outbox
 from sandbox.supervisor.poll import Poll
 from sandbox.supervisor.preforked import Preforked
 from sandbox.supervisor.process_table import ProcessTable
-from sandbox.supervisor.reaper import FROM_OUTSIDE, Reaper
+from sandbox.supervisor.reaper import EMPTIED_LOOK_SECONDS, FROM_OUTSIDE, Reaper
 from sandbox.supervisor.watchdog import Watchdog
 from sandbox.supervisor.zygotes import Zygotes
+
+T = TypeVar("T")
+
+_ROUNDS = 64  # of hearing what has come in, before clocks are judged all the same
+_EXITED = re.compile(rb'\{"exited": (\d{1,9})\}')
+_READY, _UNREADY = b'{"ready": "session"}', b'{"unready": '  # the first word on a line, of what is still our own code
+_UNREADY_EXIT = 70 << 8  # the wait status of a process that could not enter its jail (guest/zygote.py)
 
 
 class Slot:
     """Serves the orders that come on `engine`, one message each; `index` is its number among the engine's slots."""
 
     def __init__(self, engine: socket.socket, index: int, host: Host) -> None:
+        engine.setblocking(False)
         self._engine, self._host = engine, host
+        self._outbox = Outbox(engine)
         self._lives: dict[str, Life] = {}
         self._jailer = Jailer(host, index)
         self._poll = Poll()
@@ -52,7 +70,8 @@ class Slot:
         self._processes = ProcessTable(host.proc, self._zygotes)
         self._preforked = Preforked(host, self._jailer, self._zygotes, self._lives)
         self._watchdog = Watchdog(self._lives, self._processes, self._zygotes)
-        self._reaper = Reaper(engine, self._lives, self._poll, self._processes, self._zygotes)
+        self._reaper = Reaper(self._outbox, self._lives, self._poll, self._processes, self._zygotes)
+        self._forks = Forks(host, self._jailer, self._processes, self._poll, self._outbox, self._adopt_branch)
         self._poll.watch(engine.fileno(), self._on_engine)
         signal.signal(signal.SIGINT, signal.SIG_DFL)  # no handler: see linux.clone_waiter
         # A dead zygote's programs become children of this process; their jail ends only when they are reaped.
@@ -61,19 +80,75 @@ class Slot:
 
     def serve(self) -> NoReturn:
         """Work until the engine goes away; then end, and with this process every init of its jails."""
-        wire.send(self._engine, {"ready": "slot"}, [os.pidfd_open(os.getpid())] if self._host.isolated else [])
+        self._outbox.send({"ready": "slot"}, [os.pidfd_open(os.getpid())] if self._host.isolated else [])
         while True:
-            most = self._watchdog.milliseconds_to_deadline(emptied=bool(self._reaper.emptied))
-            descriptors, late = self._poll.wait(most)
+            descriptors, late = self._poll.wait(self._watchdog.milliseconds_to_deadline(self._waits()))
             self._watchdog.forgive(late)
-            for descriptor in descriptors:
-                self._poll.call(descriptor)
-            self._reaper.end_those_given_up()
-            for life in self._watchdog.of_time():
-                self._reaper.kill(life)
-            for life in self._watchdog.of_memory():
-                self._reaper.kill(life)
-            self._reaper.remove_emptied()
+            self._hear(descriptors)
+            self._judge()
+            self._sparing(None, self._forks.end_overdue)
+            self._sparing(None, self._reaper.remove_emptied)
+            self._outbox.flush()
+
+    def _waits(self) -> list[float]:
+        """The seconds until something besides a limit wants to be looked at."""
+        waits = [self._forks.seconds_to_deadline()]
+        waits += [EMPTIED_LOOK_SECONDS] if self._reaper.emptied else []
+        waits += [RETRY_SECONDS] if self._outbox.waits else []
+        return waits
+
+    def _hear(self, descriptors: list[int]) -> None:
+        for descriptor in descriptors:
+            self._sparing(None, partial(self._poll.call, descriptor))
+
+    def _judge(self) -> None:
+        """End what is over its limits, except what has ended by itself meanwhile."""
+        late = self._those(self._watchdog.is_over_time)
+        if late:
+            for _ in range(_ROUNDS):
+                descriptors, _ = self._poll.wait(0)
+                if not descriptors:
+                    break
+                self._hear(descriptors)
+            late = [life for life in late if self._lives.get(life.name) is life and self._watchdog.is_over_time(life)]
+            self._kill_those("timeout", [life for life in late if not self._watchdog.has_ended_by_itself(life)])
+        self._kill_those("memory_limit", self._those(self._watchdog.is_over_memory))
+        now = time.monotonic()
+        for life in [life for life in self._lives.values() if now > life.given_up_at]:
+            self._sparing(life, partial(self._reaper.end, life, None, life.cpu_seconds(), 0))
+
+    def _those(self, is_so: Callable[[Life], bool]) -> list[Life]:
+        return [life for life in list(self._lives.values()) if self._sparing(life, partial(is_so, life))]
+
+    def _kill_those(self, why: str, lives: list[Life]) -> None:
+        for life in lives:
+            assert life.cell is not None
+            life.cell.why = why
+            self._sparing(life, partial(self._reaper.kill, life))
+
+    def _sparing(self, life: Life | None, do: Callable[[], T]) -> T | None:
+        """Do something over one life, or for nobody in particular; what it raises ends that life and nothing else."""
+        try:
+            return do()
+        except Exception as error:  # noqa: BLE001 - whatever a program has brought about
+            traceback.print_exception(error, limit=-8)
+            fault = f"{type(error).__name__}: {error}"[:300]
+            self._outbox.send({"fault": fault})
+            if life is not None and life.name in self._lives:
+                self._give_up(life, f"the sandbox failed over it: {fault}")
+            return None
+
+    def _give_up(self, life: Life, reason: str) -> None:
+        try:
+            self._reaper.end(life, None, 0.0, 0, lost=reason)
+        except Exception as error:  # noqa: BLE001 - see `_sparing`; what is left of it ends with this process
+            traceback.print_exception(error, limit=-8)
+            self._lives.pop(life.name, None)
+            life.jail.kill()
+            if life.cell is not None:
+                self._outbox.send({"failed": life.cell.name, "reason": reason})
+            if life.session:
+                self._outbox.send({"ended": life.name, "reason": reason})
 
     def _leave(self) -> NoReturn:
         if not self._host.isolated:  # elsewhere the kernel ends them with this process
@@ -89,6 +164,17 @@ class Slot:
         if received is None:
             self._leave()
         message, descriptors = received
+        try:
+            self._obey(message, descriptors)
+        except Exception as error:
+            if name := message.get("id"):
+                self._outbox.send({"failed": name, "reason": f"{type(error).__name__}: {error}"[:300]})
+            raise
+        finally:
+            for descriptor in descriptors:  # whoever keeps one has made a copy
+                os.close(descriptor)
+
+    def _obey(self, message: wire.Message, descriptors: list[int]) -> None:
         {
             "zygote": self._adopt,
             "run": self._run,
@@ -98,8 +184,6 @@ class Slot:
             "close": self._close,
             "fork": self._fork,
         }[message["op"]](message, descriptors)
-        for descriptor in descriptors:  # whoever keeps one has made a copy
-            os.close(descriptor)
 
     def _adopt(self, message: wire.Message, descriptors: list[int]) -> None:
         (descriptor,) = descriptors
@@ -116,10 +200,6 @@ class Slot:
             self._begin_cell(life, message, descriptors)
         except OSError as error:
             self._refuse(message, str(error))
-            return
-        assert life.line is not None
-        life.line.close()  # it has said all it had to say
-        life.line = None
 
     def _open(self, message: wire.Message, _: list[int]) -> None:
         try:
@@ -128,15 +208,21 @@ class Slot:
             self._refuse(message, str(error))
             return
         assert life.line is not None
-        self._poll.watch(life.line.fileno(), partial(self._on_line, life))
+        # The kernel's word on who sent it comes with each message, and only with a message: an empty one is no end.
+        life.line.setsockopt(socket.SOL_SOCKET, socket.SO_PASSCRED, 1)
+        self._listen(life)
+
+    def _listen(self, life: Life) -> None:
+        assert life.line is not None
+        self._poll.watch(life.line.fileno(), lambda: self._sparing(life, partial(self._on_line, life)))
 
     def _refuse(self, message: wire.Message, reason: str) -> None:
-        wire.send(self._engine, {"refused": message["id"], "reason": reason})
+        self._outbox.send({"refused": message["id"], "reason": reason})
 
     def _cell(self, message: wire.Message, descriptors: list[int]) -> None:
         life = self._lives.get(message["session"])
         if life is None or life.line is None:
-            wire.send(self._engine, {"lost": message["id"]})
+            self._outbox.send({"lost": message["id"]})
             return
         # Its end is on the way to us, or it does not read: then it runs into its time limit.
         with contextlib.suppress(OSError):
@@ -156,22 +242,16 @@ class Slot:
         wire.send(life.line, {"id": message["id"]}, descriptors)
 
     def _fork(self, message: wire.Message, _: list[int]) -> None:
-        try:
-            life = self._jailer.fork(message["id"], self._lives.get(message["session"]), self._processes)
-        except (SandboxError, OSError) as error:
-            kind = type(error).__name__ if isinstance(error, SandboxError) else SandboxUnavailable.__name__
-            wire.send(self._engine, {"unforked": message["id"], "kind": kind, "reason": str(error)})
-        else:
-            assert life.line is not None
-            life.line.setblocking(False)
-            self._lives[life.name] = life
-            self._poll.watch(life.line.fileno(), partial(self._on_line, life))
-            self._opened(life, life.jail.pid, life.pid)
-        self._jailer.prepare_for_fork()
+        self._forks.begin(message["id"], self._lives.get(message["session"]))
+
+    def _adopt_branch(self, life: Life) -> None:
+        self._lives[life.name] = life
+        self._listen(life)
+        self._opened(life, life.jail.pid, life.pid)
 
     def _opened(self, life: Life, *pids: int) -> None:
         """Tell that a session is open; then, before its first cell, put its processes into its group (up to 10 ms)."""
-        wire.send(self._engine, {"opened": life.name})
+        self._outbox.send({"opened": life.name})
         if life.group is not None:
             for pid in pids:
                 with contextlib.suppress(ProcessLookupError):  # if one is gone, we shall hear
@@ -199,15 +279,20 @@ class Slot:
         if "zygote" in message:
             zygote.number, zygote.inherited = message["zygote"], message["inherited"]
         elif life := self._lives.get(message.get("started", "")):
-            self._started(life, message["pid"])
+            self._sparing(life, partial(self._started, life, message["pid"]))
         elif life := self._lives.get(message.get("exited", "")):
-            self._end(life, message["status"], message["cpu"], message["rss"])
+            self._sparing(life, partial(self._exited, life, message))
         elif life := self._lives.get(message.get("unstarted", "")):
             if message["errno"] == errno.ENOMEM and life.cell is not None:  # less than a process needs to begin
                 life.cell.why = life.cell.why or "memory_limit"
                 self._end(life, signal.SIGKILL, 0.0, 0)
             else:
                 self._end(life, None, 0.0, 0, lost=message["reason"])
+
+    def _exited(self, life: Life, message: wire.Message) -> None:
+        """A zygote tells that a program's process has ended, and when."""
+        lost = _why_unready(life) if message["status"] == _UNREADY_EXIT else None
+        self._end(life, message["status"], message["cpu"], message["rss"], lost, message["at"])
 
     def _started(self, life: Life, pid: int) -> None:
         life.pid = pid
@@ -220,7 +305,7 @@ class Slot:
         self._zygotes.forget(zygote)
         for life in [life for life in self._lives.values() if life.kind == zygote.kind]:
             self._end(life, None, 0.0, 0, lost="its zygote died")
-        wire.send(self._engine, {"zygote": "died", "kind": zygote.kind})
+        self._outbox.send({"zygote": "died", "kind": zygote.kind})
         if zygote.kind == "bare":
             self._fork_bare()
 
@@ -228,12 +313,17 @@ class Slot:
         """The session says that its cell is done. Any word it sends means only this."""
         assert life.line is not None
         try:
-            word = life.line.recv(wire.MOST_BYTES)
+            word, sender, _, _ = life.line.recvmsg(wire.MOST_BYTES, socket.CMSG_SPACE(12))  # no room for descriptors
+        except BlockingIOError:
+            return
         except OSError:
-            word = b""
+            word, sender = b"", []
         if isinstance(life.jail, Branch) and word.startswith(b'{"exited"'):
             self._end(life, _exit_status(word), life.cpu_seconds(), 0)
-        elif word:
+        elif not life.spoke and word == _READY:
+            life.spoke = True
+        elif word or sender:
+            life.spoke = True
             self._reaper.end_cell(life)
         elif isinstance(life.jail, Branch):  # its init, which holds the line too, is gone: no one will tell us
             self._end(life, None, life.cpu_seconds(), 0, lost=None if life.ended_by_us else FROM_OUTSIDE)
@@ -241,17 +331,35 @@ class Slot:
             self._poll.unwatch(life.line.fileno())
             self._reaper.kill(life)
 
-    def _end(self, life: Life, status: int | None, cpu: float, rss: int, lost: str | None = None) -> None:
-        self._reaper.end(life, status, cpu, rss, lost)
+    def _end(
+        self, life: Life, status: int | None, cpu: float, rss: int, lost: str | None = None, at: float | None = None
+    ) -> None:
+        self._reaper.end(life, status, cpu, rss, lost, at)
         if not life.session and life.cell is not None:
             self._preforked.prepare(life.cell.limits, kind=life.kind)
 
 
+def _why_unready(life: Life) -> str | None:
+    """Why a process that ended as one does which cannot enter its jail could not; None if it was the program's doing.
+
+    It says so on its line, which a run has no more once its program begins; a session's first word is ours, too.
+    """
+    if life.line is None or life.spoke:
+        return None
+    with contextlib.suppress(OSError):
+        word = life.line.recv(wire.MOST_BYTES, socket.MSG_DONTWAIT)
+        if word.startswith(_UNREADY):
+            return f"its process could not enter the jail: {word[len(_UNREADY) : -1].decode('utf-8', 'replace')}"
+    return None
+
+
 def _exit_status(word: bytes) -> int | None:
     """How a branch's init says that its program ended; it can lie about nothing but itself."""
-    try:
-        status = json.loads(word)["exited"]
-        os.waitstatus_to_exitcode(status)
-    except (ValueError, TypeError, OverflowError):
+    found = _EXITED.fullmatch(word)
+    if found is None:
         return None
-    return status if isinstance(status, int) else None
+    try:
+        os.waitstatus_to_exitcode(int(found[1]))
+    except (ValueError, OverflowError):
+        return None
+    return int(found[1])

@@ -36,6 +36,7 @@ class FakeStatus:
     queued: int = 0
     live_sessions: int = 0
     zygote_restarts: int = 0
+    supervisor_faults: int = 0
 
 
 class FakeEngine:
