@@ -6,6 +6,8 @@ While the other side lives nothing is lost: what it has no room for yet waits he
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import errno
 import os
 import socket
 from collections import deque
@@ -13,6 +15,8 @@ from collections.abc import Callable, Sequence
 
 from sandbox import wire
 from sandbox.errors import SandboxUnavailable
+
+_AGAIN_SECONDS = 0.005
 
 
 class Channel:
@@ -46,32 +50,33 @@ class Channel:
         Raises:
             SandboxUnavailable: the other side is gone.
         """
+        if not self.open:
+            raise SandboxUnavailable("a process of the engine is gone")
+        if self._unsent or not self._sent(message, descriptors):
+            self._unsent.append((message, [os.dup(descriptor) for descriptor in descriptors]))
+
+    def _sent(self, message: wire.Message, descriptors: Sequence[int]) -> bool:
+        """Whether it could be sent now; if not, `_send_on` is called when it may be tried again."""
         try:
-            if not self.open:
-                raise BrokenPipeError
-            if self._unsent:
-                raise BlockingIOError
             wire.send(self._socket, message, descriptors)
         except BlockingIOError:
-            if not self._unsent:
-                self._loop.add_writer(self._socket, self._send_on)
-            self._unsent.append((message, [os.dup(descriptor) for descriptor in descriptors]))
+            self._loop.add_writer(self._socket, self._send_on)
+            return False
         except OSError as error:
-            raise SandboxUnavailable(f"a process of the engine is gone ({type(error).__name__})") from None
+            if error.errno != errno.ETOOMANYREFS:
+                raise SandboxUnavailable(f"a process of the engine is gone ({type(error).__name__})") from None
+            # Too many descriptors of this user's are on their way; programs can bring that about, for a while.
+            self._loop.call_later(_AGAIN_SECONDS, self._send_on)
+            return False
+        return True
 
     def _send_on(self) -> None:
-        while self._unsent:
-            message, descriptors = self._unsent[0]
-            try:
-                wire.send(self._socket, message, descriptors)
-            except BlockingIOError:
-                return
-            except OSError:
-                break  # the other side is gone, and reading says so
-            self._unsent.popleft()
-            for descriptor in descriptors:
-                os.close(descriptor)
         self._loop.remove_writer(self._socket)
+        with contextlib.suppress(SandboxUnavailable):  # reading says so
+            while self.open and self._unsent and self._sent(*self._unsent[0]):
+                _, descriptors = self._unsent.popleft()
+                for descriptor in descriptors:
+                    os.close(descriptor)
 
     def close(self) -> None:
         if self.open:
@@ -81,4 +86,5 @@ class Channel:
             for _, descriptors in self._unsent:
                 for descriptor in descriptors:
                     os.close(descriptor)
+            self._unsent.clear()
             self._socket.close()
