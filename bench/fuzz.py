@@ -3,8 +3,8 @@
     python bench/fuzz.py [--seconds 60] [--seed 0] [--workers 2]
 
 Hostile programs and sessions choose their processes' names, the names of files they map, their files, links, FIFOs and
-leases, write to the line and to the report pipe, send descriptors, close theirs, stop, fork and answer the order to fork
-with lies. Beside them innocent programs and a session whose answers are known. One JSON line; exit code 1 if a
+leases, write to the line and to the report pipe, send descriptors, close theirs, stop, fork and answer the order to
+fork with lies. Beside them innocent programs and a session whose answers are known. One JSON line; exit code 1 if a
 supervisor or a zygote ended, a fault of ours was counted, an innocent was answered wrongly, late or not at all, or an
 attacker's own doing was told as a failure of ours.
 """
@@ -45,7 +45,8 @@ PIECES = (
     "def child():\n    libc.prctl(15, b, 0, 0, 0)\n    os.setsid()\n    time.sleep(0.3)\n    os._exit(0)\n"
     "for _ in range(n % 4 + 1):\n    if os.fork() == 0: child()",
     "fd = quietly(os.open, s, os.O_RDWR | os.O_CREAT)\nif fd:\n    os.truncate(fd, 4096)\n"
-    "    libc.mmap.restype = ctypes.c_void_p\n    for _ in range(n * 8): libc.mmap(None, 4096, n % 4, n % 2 + 1, fd, 0)\n"
+    "    libc.mmap.restype = ctypes.c_void_p\n    for _ in range(n * 8):\n"
+    "        libc.mmap(None, 4096, n % 4, n % 2 + 1, fd, 0)\n"
     "    os.close(fd)",
     "for k in range(n): quietly(os.write, 191, b)",
     "for k in range(n): quietly(os.write, 191, b'')",
@@ -56,7 +57,8 @@ PIECES = (
     "if line: quietly(line.sendmsg, [b], [(1, 1, array.array('i', [0, 1, 2] * (n + 1)))])",
     "quietly(os.write, 190, b)",
     "quietly(os.write, 190, b'{\"value\": ' + b'[' * (n * 900))",
-    "quietly(os.write, 190, b'{\"value\": \"x\", \"error\": null, \"exit_code\": %d, \"value_cut\": %d}' % (n - 9, 1 << n))",
+    "quietly(os.write, 190, b'{\"value\": \"x\", \"error\": null, \"exit_code\": %d, \"value_cut\": %d}'"
+    " % (n - 9, 1 << n))",
     "quietly(os.symlink, b.replace(b'\\0', b'/') or b'/', s)",
     "quietly(os.mkfifo, s)",
     "for _ in range(n * 20):\n    if quietly(os.mkdir, 'd') is None and quietly(os.chdir, 'd') is not None: break\n"
@@ -83,7 +85,8 @@ PIECES = (
     "    for word in (b'{\"branch\": \"init\"}', b, b'{\"branch\": \"program\"}')[n % 3:]: quietly(line.send, word)\n"
     "    if n % 5: line.close()\n    else: line.detach()\n"
     "if m := sys.modules.get('sandbox.guest.runner'): m.branch_off = lie",
-    "if m := sys.modules.get('sandbox.guest.runner'):\n    def silent(new_line): os.close(new_line)\n    m.branch_off = silent",
+    "if m := sys.modules.get('sandbox.guest.runner'):\n    def silent(new_line): os.close(new_line)\n"
+    "    m.branch_off = silent",
     "if n % 4 == 0: os._exit(n)",
     "if n % 8 == 0: os.kill(os.getpid(), signal.SIGKILL)",
 )  # fmt: skip

@@ -63,8 +63,17 @@ async def obey(engine, verb, order):
         return task.cancelled()
     if verb == "pair":
         return [result_to_json(r) for r in await asyncio.gather(*(engine.run(request_of(o)) for o in order["orders"]))]
+    if verb == "beside":  # a fork of a session, and runs that are asked for a moment later
+        fork = asyncio.ensure_future(engine.fork_session(order["session"]))
+        await asyncio.sleep(0.02)
+        runs = await asyncio.gather(*(engine.run(request_of(o)) for o in order["orders"]))
+        (branch,) = await asyncio.gather(fork, return_exceptions=True)
+        if isinstance(branch, str):
+            await engine.close_session(branch)
+        return {"results": [result_to_json(run) for run in runs], "fork": type(branch).__name__}
     status = engine.status()
-    return {"isolation": status.isolation, "busy": status.busy, "live_sessions": status.live_sessions}
+    return {"isolation": status.isolation, "busy": status.busy, "live_sessions": status.live_sessions,
+            "restarts": status.zygote_restarts, "faults": status.supervisor_faults}
 
 async def main():
     engine = Engine(workers=2, **json.loads(sys.argv[2]))
