@@ -20,6 +20,8 @@ from pathlib import Path
 _MOUNTS = Path("/sys/fs/cgroup")
 _PREFIX = "soroban-"
 
+_UNCOUNTED_BYTES = 16 << 20  # a group's peak is kept so far below its limit at most: pages are charged by the batch
+
 
 @dataclass(frozen=True)
 class Files:
@@ -132,7 +134,7 @@ class Group:
         self._folders = {
             controller: os.open(name, os.O_PATH | os.O_CLOEXEC, dir_fd=parent) for controller, parent in folders.items()
         }
-        self._ours = self._least = self._kills_before = 0  # bytes, bytes, a count
+        self._ours = self._least = self._limit = self._kills_before = 0  # bytes, bytes, bytes, a count
         self._our_processes = 0
 
     def take_stock(self) -> None:
@@ -162,8 +164,9 @@ class Group:
     def begin(self, memory_bytes: int, processes: int) -> bool:
         """Allow so much beside what is ours; False if more is in use already. Of a session, cell after cell, in all."""
         self._kills_before = self._kills()
+        self._limit = self._ours + memory_bytes
         try:
-            self._limit_memory(self._ours + memory_bytes)
+            self._limit_memory(self._limit)
         except OSError as error:
             if error.errno not in (errno.EBUSY, errno.EINVAL):  # the latter of v1's limit on memory and swap
                 raise
@@ -191,8 +194,12 @@ class Group:
         return max(self._number("memory", self._files.memory_peak) - self._ours, 0)
 
     def memory_killed(self) -> bool:
-        """Whether the kernel has killed a process for memory since `begin`."""
+        """Whether the kernel has killed a process for memory since `begin`, by this group's limit or by another."""
         return self._kills() > self._kills_before
+
+    def limit_was_reached(self) -> bool:
+        """Whether it was this group's own limit: what is above it, a container or the machine, can be full, too."""
+        return self._number("memory", self._files.memory_peak) + _UNCOUNTED_BYTES >= self._limit
 
     def enter(self, pid: int) -> None:
         """Move a process of ours in; 0 is the caller."""

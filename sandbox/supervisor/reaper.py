@@ -20,6 +20,7 @@ from sandbox.supervisor.process_table import ProcessTable
 from sandbox.supervisor.zygotes import Zygotes
 
 FROM_OUTSIDE = "its jail was ended from outside"
+OUT_OF_MEMORY = "the machine, or the container around the sandbox, ran out of memory, below the program's own limit"
 EMPTIED_LOOK_SECONDS = 0.05
 
 
@@ -60,6 +61,8 @@ class Reaper:
         del self._lives[life.name]
         work = os.dup(life.jail.work)
         killed_for_memory = life.group is not None and life.group.memory_killed()
+        if killed_for_memory and life.group is not None and not life.group.limit_was_reached():
+            killed_for_memory, lost = False, lost or OUT_OF_MEMORY
         ours = killed_for_memory or lost or life.ended_by_us
         # No program can kill its init: somebody else did, and the program died with it.
         if status == signal.SIGKILL and not ours and isinstance(life.jail, Jail) and life.jail.dies():

@@ -218,3 +218,42 @@ def test_a_minute_of_random_bytes_beside_a_minute_of_kills() -> None:
     for name, process in done.items():
         assert process.returncode == 0, f"{name}: {process.stdout}{process.stderr}"
     assert json.loads(done["fuzz"].stdout.splitlines()[-1])["outcomes"]["innocent"] > 50
+
+
+OUTER = """
+import asyncio, os, sys
+sys.path.insert(0, sys.argv[1])
+open(sys.argv[2] + "/cgroup.procs", "w").write("0")
+from sandbox import AsyncSandbox, Limits, SandboxUnavailable
+async def main():
+    async with AsyncSandbox(workers=1, preload=(), patience_seconds=0.5) as sandbox:
+        print((await sandbox.run("x = bytearray(60 << 20)", limits=Limits(memory_bytes=40 << 20))).status)
+        try:
+            print((await sandbox.run("x = bytearray(400 << 20)", limits=Limits(memory_bytes=1 << 30))).status)
+        except SandboxUnavailable as error:
+            print("ours:", error)
+asyncio.run(main())
+"""
+
+
+@pytest.mark.root
+def test_a_container_that_is_full_is_not_the_program_s_memory_limit() -> None:
+    folder = next(line.split(":") for line in Path("/proc/self/cgroup").read_text().splitlines() if "memory" in line)
+    outer = Path("/sys/fs/cgroup", folder[1], folder[2].strip().lstrip("/"), f"outer-{os.getpid()}")
+    if os.geteuid() != 0 or not outer.parent.is_dir() or not (outer.parent / "memory.limit_in_bytes").exists():
+        pytest.skip("needs root and control groups of version 1")
+    outer.mkdir()
+    try:
+        (outer / "memory.limit_in_bytes").write_text(str(256 << 20))
+        command = [sys.executable, "-c", OUTER, str(ROOT), str(outer)]
+        done = subprocess.run(command, capture_output=True, text=True, timeout=60)
+        first, second = done.stdout.splitlines()
+        assert first == "memory_limit", done.stderr
+        assert second.startswith("ours: the machine, or the container"), done.stdout + done.stderr
+    finally:
+        for _ in range(100):
+            try:
+                outer.rmdir()
+                break
+            except OSError:
+                time.sleep(0.05)
