@@ -3,7 +3,7 @@
 A problem is the unit: samples of one problem are not independent, and counted as if they were, two equally good models
 differ "significantly" in half of all comparisons. Each function takes one number a problem. What is measured here:
 how often an interval holds the truth, and how often a test finds a difference where there is none
-(tests/evaluator/test_significance.py; figures in docs/log.md).
+(`python -m bench.significance`; figures in docs/log.md).
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ def share_interval(shares: Sequence[float]) -> tuple[float, float]:
     n = len(shares)
     if n == 0:
         return 0.0, 1.0
-    values = np.asarray([*shares, 1.0, 0.0])
+    values = np.append(shares, (1.0, 0.0))
     middle = values.mean()
     worth = n * middle * (1 - middle) / values.var()
     return wilson(float(np.mean(shares)) * worth, worth)
@@ -57,7 +57,7 @@ def difference_interval(differences: Sequence[float]) -> tuple[float, float]:
     """
     if len(differences) == 0:
         return -1.0, 1.0
-    values = np.asarray([*differences, 1.0, -1.0])
+    values = np.append(differences, (1.0, -1.0))
     half = _Z95 * values.std() / math.sqrt(len(values))
     return max(-1.0, float(values.mean() - half)), min(1.0, float(values.mean() + half))
 

@@ -170,6 +170,7 @@ def test_filters_search_and_transcripts_work_in_a_browser_with_10_000_samples_wi
     # the second run has more right where n is odd and divides by 3; pairs list each problem once
     assert (facts["pair"], facts["won"]) == (5000, 833)
     assert facts["linked"].startswith("q/4999 · side by side")
+    print({name: round(ms) for name, ms in facts.items() if name.endswith("_ms")})  # for docs/log.md: pytest -s
     slow = {name: ms for name, ms in facts.items() if name.endswith("_ms") and ms > 2000}
     assert not slow
     assert facts["loaded"] < 30_000  # parsing four megabytes in a browser that has just started: once, on any machine
