@@ -10,11 +10,11 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
-from dataset.grading import asked
+from dataset.grading import question_hints
 from dataset.grading.lexer import Hints, Unreadable
+from dataset.grading.normalize import MAX_CHARACTERS, braced, clean
 from dataset.grading.parser import read
 from dataset.grading.phrases import choice, number, plain, without_lead
-from dataset.grading.surface import MAX_CHARACTERS, braced, clean
 from dataset.grading.tree import Many, Seq, Words, contains
 from dataset.transcript import parse
 from dataset.types import Problem, Turn
@@ -62,7 +62,7 @@ def extract_from_turns(turns: Sequence[Turn], problem: Problem) -> str | None:
     outputs = [turn.text for turn in turns if turn.kind == "output"]
     if outputs and (printed := _printed(outputs[-1])) is not None:
         return printed
-    if asked.options(problem.question) and (letters := _LETTER.findall(prose)):
+    if question_hints.options(problem.question) and (letters := _LETTER.findall(prose)):
         return next(filter(None, letters[-1]), None)
     # Where a program was to give the answer and did not, numbers in the words before it are none.
     return last_number(ending if outputs else prose)
@@ -96,7 +96,7 @@ def _boxed(prose: str, question: str) -> str | None:
     if said := _OUR_ANSWER.findall(prose[last.end() :]):
         return str(said[-1])
     distinct = list(dict.fromkeys(found))
-    if len(distinct) > 1 and asked.listing(question) and all(_single(box, question) for box in distinct):
+    if len(distinct) > 1 and question_hints.listing(question) and all(_single(box, question) for box in distinct):
         return ", ".join(distinct)
     return found[-1]
 

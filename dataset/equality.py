@@ -13,11 +13,11 @@ import re
 from collections.abc import Callable
 from dataclasses import replace
 
-from dataset.grading import asked, phrases, units
+from dataset.grading import phrases, question_hints, units
 from dataset.grading.compare import compare
 from dataset.grading.lexer import Hints, Unreadable
+from dataset.grading.normalize import MAX_CHARACTERS, clean, fold
 from dataset.grading.parser import read
-from dataset.grading.surface import MAX_CHARACTERS, clean, fold
 from dataset.grading.tree import Node, Qty
 from dataset.grading.values import Decided
 from dataset.types import Verdict
@@ -60,7 +60,7 @@ def _decide(reference: str, predicted: str | None, question: str | None) -> Deci
 
 
 def _trees(reference: str, predicted: str, question: str | None) -> Decided:
-    hints = Hints(question, commas_part=asked.listing(question))
+    hints = Hints(question, commas_part=question_hints.listing(question))
     try:
         ours = _read(reference, hints)
     except Unreadable:
@@ -90,7 +90,7 @@ def _read(text: str, hints: Hints) -> Node:
 def _value_of_target(predicted: str, reference: str, question: str | None) -> str:
     """-1 of "z^3 = -1" where z^3 is what was asked for."""
     name, sign, value = re.sub(r"\\approx", "=", predicted).partition("=")
-    if not sign or "=" in reference or re.sub(r"\s", "", name) not in map(clean, asked.targets(question)):
+    if not sign or "=" in reference or re.sub(r"\s", "", name) not in map(clean, question_hints.targets(question)):
         return predicted
     return value.strip()
 
@@ -135,14 +135,19 @@ def _date(reference: str, predicted: str, question: str | None) -> Decided | Non
 def _choice(reference: str, predicted: str, question: str | None) -> Decided | None:
     ours = phrases.choice(reference)
     theirs = phrases.choice(predicted)
-    if ours is not None and theirs is None and asked.options(question) and re.fullmatch(r"\(?[a-j]\)?", predicted):
+    if (
+        ours is not None
+        and theirs is None
+        and question_hints.options(question)
+        and re.fullmatch(r"\(?[a-j]\)?", predicted)
+    ):
         theirs = phrases.choice(predicted.upper())
     if ours is not None and theirs is not None:
         return Decided(ours == theirs, "choice")
-    if (ours is None) != (theirs is None) and (letters := asked.options(question)):
+    if (ours is None) != (theirs is None) and (letters := question_hints.options(question)):
         return _option(reference, predicted, letters, ours or theirs or "")
     several = phrases.several_choices(reference)
-    if several is not None and not asked.ordered(question):
+    if several is not None and not question_hints.ordered(question):
         theirs_several = phrases.several_choices(predicted)
         return None if theirs_several is None else Decided(several == theirs_several, "choice")
     return None

@@ -1,16 +1,29 @@
-"""How an answer is read and compared: text to tree, tree to value, value to verdict.
+"""How a predicted answer is read and compared with the reference.
 
-    surface   LaTeX, unicode and Python clutter off, one notation for what is left
-    lexer     characters to tokens
-    parser    tokens to the tree of `tree`; bounded in length, depth and width
-    units     what a unit measures, and how many of another it is
-    phrases   answers that are words: choices, times, dates, numbers written out
-    asked     what the question asks for: a unit, percent, a list, an interval, rounding, a base
-    exact     rational arithmetic with bounded size, and a normal form for sums of products
-    numeric   values at points, first in floats, then to 60 digits
-    apart     the process in which the second of these runs, and is killed if it does not end
-    sets      intervals, unions, inequalities as sets of real numbers
-    compare   the rules, in the order in which they are asked
+The way from a text to a verdict, one step a line; `dataset.equality.equivalent` walks it from top to bottom:
 
-Nothing here evaluates an answer as code: no eval, no sympify, no parse_expr. The public door is `dataset.equality`.
+    text        what a model wrote, or what a data set gives
+      │  normalize         LaTeX, unicode and Python clutter off: one notation for what is left
+      │  phrases           answers that are words: choices, times, dates, numbers written out   ──► verdict, if so
+      │  lexer             characters to tokens
+      │  parser            tokens to a tree, by precedence; the levels below it are
+      │    operands            one operand with its powers and signs
+      │    brackets            tuples, intervals, sets, matrices, constructors
+      │    numbers             decimals, mixed and repeating numbers, digits in a base
+      │    cursor              where reading has got to
+    tree        the nodes of `tree`
+      │  unwrap            what is only written around the value off: names, single brackets, ±
+      │  compare           the rules, in order: the first that knows the two kinds decides
+      │    sets                intervals, unions, inequalities as sets of real numbers
+      │    quantities          percent, units, degrees, ratios, bases
+      │    values              single values, by
+      │      exact                 rational arithmetic with bounded size, a normal form for sums of products
+      │      numeric               values at points, first in floats, then to 60 digits
+      │      numeric_process       the process (`numeric_worker`) for the digits, killed if it does not end
+    verdict     right, wrong, or None for "cannot be decided", and the rule's name
+
+Asked along the way: `question_hints` (what the question asks for: a unit, percent, a list, a base), `names` (words and
+commands with a meaning) and `units` (what a unit measures, and how many of another it is).
+
+Nothing here evaluates an answer as code: no eval, no sympify, no parse_expr.
 """

@@ -8,10 +8,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from dataset.grading import asked, exact, sets
+from dataset.grading import exact, question_hints, sets
 from dataset.grading.quantities import Asking, base, percent, quantity, ratio
-from dataset.grading.shapes import alone, half_open, members, settled, unnamed, values_by_name
 from dataset.grading.tree import App, Many, Mat, Node, Qty, Rel, Seq, Sym, Words
+from dataset.grading.unwrap import alone, half_open, members, settled, unnamed, values_by_name
 from dataset.grading.values import Decided, all_of, same_value
 
 MAX_LIST = 60  # items that are matched in any order; longer lists must come in the reference's
@@ -43,7 +43,7 @@ def _real_set(reference: Node, predicted: Node, asking: Asking) -> Decided | Non
     """Intervals with their brackets, unions, inequalities in one letter."""
     if not sets.is_set(reference):
         pair = isinstance(reference, Seq) and len(reference.items) == 2 and reference.open in ("(", "[")
-        wanted = asked.interval(asking.question) and not asked.point(asking.question)
+        wanted = question_hints.interval(asking.question) and not question_hints.point(asking.question)
         if not pair or not (sets.is_set(predicted) or wanted):
             return None
     ours, theirs = sets.pieces(reference), sets.pieces(alone(predicted))
@@ -100,7 +100,7 @@ def _list(reference: Node, predicted: Node, asking: Asking) -> Decided | None:
     if nouns and nouns.keys() == other_nouns.keys():  # 5 red, 3 blue is not 3 red, 5 blue
         return all_of("list", [asking.same(nouns[noun], other_nouns[noun]) for noun in nouns])
     worded = all(isinstance(item, (Words, Sym)) for item in ours)
-    if len(ours) > MAX_LIST or (worded and asked.ordered(asking.question)):
+    if len(ours) > MAX_LIST or (worded and question_hints.ordered(asking.question)):
         return all_of("list", [asking.same(a, b) for a, b in zip(ours, theirs, strict=True)])
     undecided = False
     for item in ours:
@@ -150,7 +150,7 @@ def _only_a_tuple(reference: Seq, predicted: Seq, question: str | None) -> bool:
     """Whether neither can be an interval, so that "[2, 3]" may be Python's way to write (2, 3)."""
     if (predicted.open, predicted.close) not in (("[", "]"), ("(", ")")):
         return False
-    if len(reference.items) > 2 or (asked.point(question) and not asked.interval(question)):
+    if len(reference.items) > 2 or (question_hints.point(question) and not question_hints.interval(question)):
         return True
     ends = [sets.real(item) for item in reference.items]
     return ends[0] is None or ends[1] is None or ends[0] >= ends[1]
@@ -192,7 +192,9 @@ def _equation(reference: Node, predicted: Node, asking: Asking) -> Decided | Non
         return all_of("equation", [asking.same(a, b) for a, b in pairs])
     if left == other_left:
         return Decided(asking.same(right, other_right).correct, "equation")
-    return Decided(_proportional(reference, predicted, same_factor=asked.primitive(asking.question)), "equation")
+    return Decided(
+        _proportional(reference, predicted, same_factor=question_hints.primitive(asking.question)), "equation"
+    )
 
 
 def _proportional(one: Rel, other: Rel, *, same_factor: bool) -> bool | None:

@@ -11,9 +11,9 @@ import re
 from dataclasses import dataclass
 from typing import Literal
 
-from dataset.grading import asked
+from dataset.grading import question_hints
 from dataset.grading.names import CONSTANTS, CONSTRUCTORS, FUNCTIONS, SMALL_WORDS
-from dataset.grading.surface import ROW_BREAK, braced
+from dataset.grading.normalize import ROW_BREAK, braced
 from dataset.grading.units import MULTIPLIERS, POWERS, UNITS, singular
 
 Kind = Literal["number", "letter", "name", "word", "command", "sign", "row", "end"]
@@ -58,7 +58,7 @@ class Hints:
 
 
 def tokens(text: str, hints: Hints) -> list[Token]:
-    """`text` (which `surface.clean` has been over) as tokens, an end token last.
+    """`text` (which `normalize.clean` has been over) as tokens, an end token last.
 
     Raises:
         Unreadable: more than `MAX_TOKENS` tokens.
@@ -196,7 +196,7 @@ class _Lexer:
             return True
         if after_value and (lower in UNITS or singular(lower) in UNITS or lower in MULTIPLIERS):
             return True
-        if (self.spaced or after_value) and asked.mentions(self.hints.question, run):
+        if (self.spaced or after_value) and question_hints.mentions(self.hints.question, run):
             return True
         # "5 men": three letters after a space; without a vowel, or in the alphabet's order, they are variables.
         variables = not set(lower) & set("aeiouy") or lower in ("abc", "xyz", "def", "ijk")
@@ -211,7 +211,9 @@ class _Lexer:
         if measured == wanted or (measured == "length" and wanted in ("area", "volume")):
             return True
         question = self.hints.question
-        return asked.mentions(question, full) or (full.endswith("er") and asked.mentions(question, full[:-2] + "re"))
+        return question_hints.mentions(question, full) or (
+            full.endswith("er") and question_hints.mentions(question, full[:-2] + "re")
+        )
 
     def product(self, run: str) -> None:
         """Letters side by side: a function or constant glued to its neighbours ("sinx", "xpi"), else variables."""

@@ -58,7 +58,7 @@ def clearly_differ(one: Node, other: Node) -> bool:
 def agree(one: Node, other: Node) -> bool | None:
     """Whether `one` and `other` agree to 50 digits wherever both have values; None where this cannot tell.
 
-    May run very long: call it through `apart`.
+    May run very long: call it through `numeric_process`.
     """
     context = MPContext()
     context.dps = DIGITS

@@ -9,8 +9,8 @@ r"""Tokens to a tree, by precedence climbing.
     power      ^ ** ! % ° subscripts
     atom       numbers, letters, brackets, commands, functions
 
-Bounded in length (`surface.MAX_CHARACTERS`), tokens, depth and the size of numbers; linear in time. It refuses what it
-does not know (`Unreadable`) rather than skip it: half an answer read is a wrong verdict.
+Bounded in length (`normalize.MAX_CHARACTERS`), tokens, depth and the size of numbers; linear in time. It refuses what
+it does not know (`Unreadable`) rather than skip it: half an answer read is a wrong verdict.
 """
 
 from __future__ import annotations
@@ -19,10 +19,10 @@ import re
 from fractions import Fraction
 
 from dataset.grading import units
-from dataset.grading.atoms import AtomReader
 from dataset.grading.cursor import MAX_DEPTH
 from dataset.grading.lexer import Hints, Token, Unreadable, tokens
 from dataset.grading.names import EQUALS, NO_UNIT
+from dataset.grading.operands import AtomReader
 from dataset.grading.tree import App, Many, Node, Num, Qty, Rel, Seq, Words, text_of
 
 _RELATIONS = {
@@ -303,7 +303,7 @@ def _times(left: Node, right: Node) -> Node:
 
 
 def read(text: str, hints: Hints | None = None) -> Node:
-    """The tree of `text`, which `surface.clean` has been over.
+    """The tree of `text`, which `normalize.clean` has been over.
 
     Raises:
         Unreadable: it is in no notation that is known here, or too long or deep.

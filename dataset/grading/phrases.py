@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from fractions import Fraction
 
-from dataset.grading.surface import ROW_BREAK
+from dataset.grading.normalize import ROW_BREAK
 from dataset.grading.tree import Node, Seq, Sym
 
 _WRAPPER = re.compile(

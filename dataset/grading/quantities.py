@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from fractions import Fraction
 
-from dataset.grading import asked, sets, units
+from dataset.grading import question_hints, sets, units
 from dataset.grading.tree import App, Based, Node, Num, Qty, Sym, contains
 from dataset.grading.values import Decided, all_of, same_value
 
@@ -47,7 +47,7 @@ def base(reference: Node, predicted: Node, asking: Asking) -> Decided | None:
     if not contains(reference, Based) and not contains(predicted, Based):
         return None
     (sign, ours), (other_sign, theirs) = _signed(reference), _signed(predicted)
-    named = asked.bases(asking.question)
+    named = question_hints.bases(asking.question)
     if sign != other_sign or not isinstance(ours, (Based, Num)) or not isinstance(theirs, (Based, Num)):
         return Decided(False, "base")
     if isinstance(ours, Based) and isinstance(theirs, Based):
@@ -90,10 +90,10 @@ def percent(reference: Node, predicted: Node, asking: Asking) -> Decided | None:
     size = sets.real(value)
     if as_written:
         # Without a question 0.5% for 0.5 is more likely a slip than a sign left out.
-        meant = asked.percent(question) if question is not None else size is not None and abs(size) >= 1
+        meant = question_hints.percent(question) if question is not None else size is not None and abs(size) >= 1
         return Decided(meant, "percent")
     # Where percent is asked for, a reference of 0.5 means 0.5 %, and 50% would be a slip.
-    share = not asked.percent(question) and asking.same(value, App("div", (other, _HUNDRED))).correct
+    share = not question_hints.percent(question) and asking.same(value, App("div", (other, _HUNDRED))).correct
     return Decided(share, "percent")
 
 
@@ -139,7 +139,9 @@ def _asked_unit(theirs: tuple[str, Fraction] | None, question: str | None) -> tu
     """The unit of the same dimension that the question asks for; None if it names none or several."""
     if theirs is None:
         return None
-    found = {scale for word in asked.unit_words(question) if (scale := units.scale(units.phrase(word))) is not None}
+    found = {
+        scale for word in question_hints.unit_words(question) if (scale := units.scale(units.phrase(word))) is not None
+    }
     fitting = [scale for scale in found if scale[0] == theirs[0]]
     return fitting[0] if len(fitting) == 1 else None
 

@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from mpmath import fp
 
-from dataset.grading import apart, asked, exact, numeric
+from dataset.grading import exact, numeric, numeric_process, question_hints
 from dataset.grading.tree import App, Node, Num, Qty, Sym, children
 
 FLOAT_DIGITS = 10  # a decimal of at least this many significant digits may be a float's print of an exact value …
@@ -37,7 +37,7 @@ def same_value(reference: Node, predicted: Node, question: str | None = None) ->
         return Decided(False, "another kind")
     if _infinite(reference) or _infinite(predicted):
         return Decided(reference == predicted, "infinity")
-    if asked.factored(question) and _is_product(reference) and _is_sum(predicted):
+    if question_hints.factored(question) and _is_product(reference) and _is_sum(predicted):
         return Decided(False, "not factored")
     try:
         forms = exact.normal(reference), exact.normal(predicted)
@@ -51,7 +51,7 @@ def same_value(reference: Node, predicted: Node, question: str | None = None) ->
         return Decided(False, "expression")
     if numeric.clearly_differ(reference, predicted):
         return Decided(False, "value")
-    agreed = apart.agree(reference, predicted)
+    agreed = numeric_process.agree(reference, predicted)
     return Decided(agreed, "value" if agreed is not None else "too hard to compare")
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from dataset.grading import apart
+from dataset.grading import numeric_process
 from sandbox import Sandbox
 
 SHARED = Path(__file__).parent.parent.parent.parent / "shared" / "data"
@@ -22,7 +22,7 @@ def sandbox() -> Iterator[Sandbox]:
 @pytest.fixture(scope="session", autouse=True)
 def patience() -> None:
     """The second that a comparison has is for idle machines; what is right must not depend on who else is at work."""
-    apart.SECONDS = 30.0
+    numeric_process.SECONDS = 30.0
 
 
 @pytest.fixture(scope="session")

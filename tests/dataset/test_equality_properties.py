@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from dataset.answers import extract
 from dataset.equality import equivalent
-from dataset.grading import asked, lexer, names, phrases, surface, units
+from dataset.grading import lexer, names, normalize, phrases, question_hints, units
 from dataset.grading.parser import read
 from dataset.types import Problem
 
@@ -146,7 +146,7 @@ def test_an_anagram_is_another_word(word: str) -> None:
 WORDS_OF_RULES = sorted(
     {
         word
-        for module in (asked, lexer, names, phrases, surface, units)
+        for module in (lexer, names, normalize, phrases, question_hints, units)
         for word in re.findall("[A-Za-z]{2,}|[\u4e00-\u9fff]+", inspect.getsource(module))
     }
 )

@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from dataset.equality import equivalent
-from dataset.grading import apart
+from dataset.grading import numeric_process
 from dataset.grading.tree import App, Node, Num, Sym
 from tests.processes import outliving
 
@@ -53,7 +53,7 @@ PATHOLOGICAL = [
 ]
 
 
-SECONDS = apart.SECONDS  # as users have it; the other tests have more
+SECONDS = numeric_process.SECONDS  # as users have it; the other tests have more
 
 
 @pytest.mark.parametrize(("reference", "predicted"), PATHOLOGICAL, ids=lambda text: text[:20])
@@ -61,7 +61,7 @@ def test_pathological_answers_are_answered_within_two_seconds(
     monkeypatch: pytest.MonkeyPatch, reference: str, predicted: str
 ) -> None:
     equivalent("\\cos 58^\\circ", "\\sin 32^\\circ")  # the process is running
-    monkeypatch.setattr(apart, "SECONDS", SECONDS)
+    monkeypatch.setattr(numeric_process, "SECONDS", SECONDS)
     # Two seconds are one of our own computing, and one that the process apart is waited for: so counted, other
     # work on the machine makes no difference.
     assert SECONDS <= 1
@@ -107,18 +107,18 @@ def endless() -> tuple[Node, Node]:
 
 def test_time_limit_kills_the_process_and_the_next_question_gets_an_answer() -> None:
     start = time.monotonic()
-    assert apart.agree(*endless(), seconds=0.3) is None
+    assert numeric_process.agree(*endless(), seconds=0.3) is None
     assert time.monotonic() - start < 30  # it would be minutes
-    assert apart.agree(Sym("pi"), App("mul", (Sym("pi"), Num(Fraction(1))))) is True
-    assert apart.agree(Sym("pi"), Num(Fraction(22, 7))) is False
+    assert numeric_process.agree(Sym("pi"), App("mul", (Sym("pi"), Num(Fraction(1))))) is True
+    assert numeric_process.agree(Sym("pi"), Num(Fraction(22, 7))) is False
 
 
 def test_a_process_that_died_between_two_questions_is_replaced() -> None:
-    assert apart.agree(Sym("pi"), Sym("pi")) is True
-    for process in list(apart._idle):
+    assert numeric_process.agree(Sym("pi"), Sym("pi")) is True
+    for process in list(numeric_process._idle):
         process.child.kill()
         process.child.wait()
-    answers = [apart.agree(Sym("pi"), Sym("pi")) for _ in range(len(apart._idle) + 2)]
+    answers = [numeric_process.agree(Sym("pi"), Sym("pi")) for _ in range(len(numeric_process._idle) + 2)]
     assert answers == [True] * len(answers)
 
 
@@ -136,7 +136,7 @@ def test_works_from_many_threads_at_once() -> None:
 
 def test_a_hard_answer_does_not_hold_up_the_event_loop() -> None:
     async def main() -> int:
-        hard = asyncio.create_task(asyncio.to_thread(apart.agree, *endless(), 1.0))
+        hard = asyncio.create_task(asyncio.to_thread(numeric_process.agree, *endless(), 1.0))
         turns = 0
         while not hard.done():
             await asyncio.sleep(0.01)
@@ -172,8 +172,8 @@ def test_a_forked_child_grades_with_a_process_of_its_own() -> None:
 
 def test_the_process_ends_with_the_one_that_started_it() -> None:
     program = (
-        "from dataset.grading import apart; from dataset.grading.tree import Sym\n"
-        "apart.agree(Sym('pi'), Sym('pi')); print(apart._idle[0].child.pid, flush=True)\n"
+        "from dataset.grading import numeric_process; from dataset.grading.tree import Sym\n"
+        "numeric_process.agree(Sym('pi'), Sym('pi')); print(numeric_process._idle[0].child.pid, flush=True)\n"
         "import os; os.kill(os.getpid(), 9)\n"
     )
     done = subprocess.run(
@@ -207,4 +207,4 @@ def test_grading_leaves_no_threads_and_few_processes_behind() -> None:
         equivalent("\\cos 58^\\circ", "\\sin 32^\\circ")
         equivalent("5", "9^{9^{9^{9}}}")
     assert threading.active_count() == before
-    assert len(apart._idle) <= apart.MAX_IDLE
+    assert len(numeric_process._idle) <= numeric_process.MAX_IDLE

@@ -1,4 +1,4 @@
-"""The process behind `apart`: reads two trees, says whether they agree, again and again until its input closes."""
+"""The process behind `numeric_process`: reads two trees and says whether they agree, until its input closes."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ import pickle
 import resource
 import sys
 
-from dataset.grading.apart import MEMORY_BYTES
 from dataset.grading.numeric import agree
+from dataset.grading.numeric_process import MEMORY_BYTES
 
 
 def main() -> None:

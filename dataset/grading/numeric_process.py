@@ -34,7 +34,7 @@ class _Process:
         self.ready = False
         self.child = subprocess.Popen(
             # -P: a folder that happens to be the current one must not put its modules in the place of ours.
-            [sys.executable, "-P", "-m", "dataset.grading.worker"],
+            [sys.executable, "-P", "-m", "dataset.grading.numeric_worker"],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
@@ -44,7 +44,7 @@ class _Process:
 
     def wait_until_ready(self) -> None:
         if not self.ready and self.line(START_SECONDS) != b"ready\n":
-            raise RuntimeError("the grader's process did not start: python -m dataset.grading.worker")
+            raise RuntimeError("the grader's process did not start: python -m dataset.grading.numeric_worker")
         self.ready = True
 
     def line(self, seconds: float) -> bytes | None:
