@@ -8,6 +8,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import Any, ClassVar, Literal, get_args
 
 from sandbox.errors import BadRequest
@@ -49,21 +50,34 @@ class Limits:
 
     def check(self) -> None:
         """Raise `BadRequest` naming every limit that is not a positive finite number from `MINIMUM` to `MAXIMUM`."""
-        problems = []
-        for name, most in self.MAXIMUM.items():
-            value = getattr(self, name)
-            if not isinstance(value, (int, float)) or isinstance(value, bool) or not math.isfinite(value):
-                problems.append(f"{name} is {value!r}, expected a finite number")
-            elif not 0 < value <= most:
-                problems.append(f"{name} is {value}, expected more than 0 and at most {most}")
-            elif value < (least := self.MINIMUM.get(name, 0)):
-                problems.append(f"{name} is {value}, expected at least {least}")
+        values = tuple(getattr(self, name) for name in self.MAXIMUM)
+        try:
+            problems = _problems(*values)
+        except TypeError:  # a list, say, which no cache takes
+            problems = _problems.__wrapped__(*values)
         if problems:
             raise BadRequest("limits: " + "; ".join(problems))
 
     def to_json(self) -> dict[str, Any]:
         """A JSON-ready dict, a new one each time."""
         return {name: getattr(self, name) for name in self.MAXIMUM}  # asdict copies deeply: ten times as slow
+
+
+@lru_cache(256, typed=True)  # most requests have the same limits; typed: 1 is a number of processes, True is none
+def _problems(*values: Any) -> list[str]:
+    """What is wrong with `values`, of the limits in the order of `Limits.MAXIMUM`."""
+    problems = []
+    for (name, most), value in zip(Limits.MAXIMUM.items(), values, strict=True):
+        if not isinstance(value, (int, float)) or isinstance(value, bool) or not math.isfinite(value):
+            problems.append(f"{name} is {value!r}, expected a finite number")
+        elif not 0 < value <= most:
+            problems.append(f"{name} is {value}, expected more than 0 and at most {most}")
+        elif value < (least := Limits.MINIMUM.get(name, 0)):
+            problems.append(f"{name} is {value}, expected at least {least}")
+    return problems
+
+
+_MODES = get_args(Mode)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -88,8 +102,8 @@ class ExecRequest:
 
     def check(self) -> None:
         """Raise `BadRequest` if this cannot be run as asked."""
-        if self.mode not in get_args(Mode):
-            raise BadRequest(f"mode is {self.mode!r}, expected one of {', '.join(get_args(Mode))}")
+        if self.mode not in _MODES:
+            raise BadRequest(f"mode is {self.mode!r}, expected one of {', '.join(_MODES)}")
         if not 0 <= self.seed < 1 << 32:
             raise BadRequest(f"seed is {self.seed}, expected 0 to 4294967295 (numpy takes 32 bits)")
         for name in (*self.files, *self.fetch):
@@ -97,10 +111,12 @@ class ExecRequest:
             odd = encoded.decode() != name  # lone surrogates, which no file system takes
             if odd or len(encoded) > 255 or "\0" in name or {"", ".", ".."} & set(name.split("/")):
                 raise BadRequest(f"file {name!r:.300}: expected a relative path inside the folder, at most 255 bytes")
+        self.limits.check()
+        if not self.files:
+            return
         folders = {name[:at] for name in self.files for at, sign in enumerate(name) if sign == "/"}
         if clash := folders & set(self.files):
             raise BadRequest(f"files: {min(clash)!r} is given as a file and as a folder")
-        self.limits.check()
         if (size := sum(map(len, self.files.values()))) > self.limits.file_bytes:
             raise BadRequest(f"files: {size} bytes in all, expected at most file_bytes = {self.limits.file_bytes}")
 

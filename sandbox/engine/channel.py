@@ -31,18 +31,18 @@ class Channel:
         self.open = True
 
     def _read(self) -> None:
-        while self.open:
-            try:
-                received = wire.receive(self._socket)
-            except BlockingIOError:
-                return
-            except wire.DescriptorsLost as lost:
-                received = lost.message, []
-            if received is None:
-                self.close()
-                self._on_message(None, [])
-                return
-            self._on_message(*received)
+        """Take in one message; the loop calls again while there are more."""
+        try:
+            received = wire.receive(self._socket)
+        except BlockingIOError:
+            return
+        except wire.DescriptorsLost as lost:
+            received = lost.message, []
+        if received is None:
+            self.close()
+            self._on_message(None, [])
+            return
+        self._on_message(*received)
 
     def send(self, message: wire.Message, descriptors: Sequence[int] = ()) -> None:
         """Send now, or as soon as the other side has read what is before it.

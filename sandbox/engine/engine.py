@@ -67,10 +67,17 @@ class Turn:
         self.slot, self._free = slot, free
         self._over = False
 
-    def end(self, *_: object) -> None:
+    def end(self) -> None:
         if not self._over:
             self._over = True
             self._free(self.slot)
+
+
+def _give_up(future: asyncio.Future[SlotHandle], most_seconds: float) -> None:
+    """End the wait for a slot."""
+    if not future.done():
+        message = f"no slot became free within queue_seconds = {most_seconds}; nothing was run"
+        future.set_exception(Overloaded(message))
 
 
 async def _fetch(work: int | None, names: tuple[str, ...]) -> dict[str, bytes]:
@@ -248,17 +255,15 @@ class Engine:
         future: asyncio.Future[SlotHandle] = asyncio.get_running_loop().create_future()
         self._waiting.append(future)
         began = time.monotonic()
+        late = asyncio.get_running_loop().call_later(most_seconds, _give_up, future, most_seconds)
         try:
-            async with asyncio.timeout(most_seconds):
-                slot = await future
-        except BaseException as error:
+            slot = await future
+        except BaseException:
             if future.done() and not future.cancelled() and future.exception() is None:
                 self._slot_free(future.result())  # it came at the moment we gave up
-            if isinstance(error, TimeoutError):
-                raise Overloaded(
-                    f"no slot became free within queue_seconds = {most_seconds}; nothing was run"
-                ) from None
             raise
+        finally:
+            late.cancel()
         return Turn(slot, self._slot_free), time.monotonic() - began
 
     def _slot_free(self, slot: SlotHandle) -> None:

@@ -10,7 +10,6 @@ import asyncio
 import sys
 from collections import OrderedDict
 from collections.abc import Callable, Coroutine, Hashable
-from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from sandbox.errors import BadRequest
@@ -19,13 +18,43 @@ from sandbox.types import MIB, ExecResult
 Outcome = TypeVar("Outcome", ExecResult, str)
 
 
-@dataclass(slots=True)
 class _Entry:
-    fingerprint: int
-    task: asyncio.Task[Any]
-    waiting: int = 0
-    bytes: int = 0
-    abandon: asyncio.TimerHandle | None = None
+    """A run, and those who wait for it: told as soon as it is over, without a turn of the event loop between."""
+
+    def __init__(self, fingerprint: int, work: Coroutine[Any, Any, Any]) -> None:
+        self.fingerprint = fingerprint
+        self.waiting: list[asyncio.Future[Any]] = []
+        self.outcome: Any = None  # None: there is none yet, or it failed
+        self.failure: Exception | None = None
+        self.over = False
+        self.bytes = 0
+        self.abandon: asyncio.TimerHandle | None = None
+        self._work = work
+        self.task = asyncio.create_task(self._run())
+        self.task.add_done_callback(self._ended)
+
+    async def _run(self) -> None:
+        try:
+            self.outcome = await self._work
+        except Exception as error:  # noqa: BLE001 - told to those who wait
+            self.failure = error
+        self._tell()
+
+    def _ended(self, _: asyncio.Task[None]) -> None:
+        if not self.over:  # it was cancelled, perhaps before it began
+            self._work.close()
+            self._tell()
+
+    def _tell(self) -> None:
+        self.over = True
+        for future in self.waiting:
+            if not future.done():
+                if self.failure is not None:
+                    future.set_exception(self.failure)
+                elif self.outcome is not None:
+                    future.set_result(self.outcome)
+                else:
+                    future.cancel()
 
 
 class Outcomes:
@@ -60,8 +89,7 @@ class Outcomes:
         while True:
             entry = self._running.get(key) or self._kept.get(key)
             if entry is None:
-                entry = _Entry(fingerprint, asyncio.create_task(start()))
-                self._running[key] = entry
+                self._running[key] = entry = _Entry(fingerprint, start())
             elif entry.fingerprint != fingerprint:
                 raise BadRequest("the key was used for another request; make a new key for each request")
             try:
@@ -77,14 +105,20 @@ class Outcomes:
         if entry.abandon is not None:
             entry.abandon.cancel()
             entry.abandon = None
-        entry.waiting += 1
+        if entry.over:
+            self._settle(key, entry)
+            if entry.outcome is None:
+                raise entry.failure or asyncio.CancelledError()
+            return entry.outcome
+        future: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
+        entry.waiting.append(future)
         try:
-            return await asyncio.shield(entry.task)
+            return await future
         finally:
-            entry.waiting -= 1
-            if entry.task.done():
+            entry.waiting.remove(future)
+            if entry.over:
                 self._settle(key, entry)
-            elif entry.waiting == 0:
+            elif not entry.waiting:
                 if linger_seconds > 0:
                     loop = asyncio.get_running_loop()
                     entry.abandon = loop.call_later(linger_seconds, self._give_up, key, entry)
@@ -92,20 +126,19 @@ class Outcomes:
                     self._give_up(key, entry)
 
     def _give_up(self, key: Hashable, entry: _Entry) -> None:
-        if entry.task.done():
+        if entry.over:
             self._settle(key, entry)
             return
         entry.task.cancel()
-        entry.task.add_done_callback(_retrieve)
         self._forget(key, entry)
 
     def _settle(self, key: Hashable, entry: _Entry) -> None:
-        if entry.task.cancelled() or entry.task.exception() is not None:
+        if entry.outcome is None:
             self._forget(key, entry)
             return
         if self._running.get(key) is entry:
             del self._running[key]
-            entry.bytes = _size(entry.task.result())
+            entry.bytes = _size(entry.outcome)
             self._bytes += entry.bytes
             self._kept[key] = entry
         elif key in self._kept:
@@ -126,11 +159,6 @@ class Outcomes:
             self._give_up(key, entry)
         self._kept.clear()
         self._bytes = 0
-
-
-def _retrieve(task: asyncio.Task[Any]) -> None:
-    if not task.cancelled():
-        task.exception()  # nobody is left to hear of it; asyncio would warn
 
 
 def _size(outcome: ExecResult | str) -> int:

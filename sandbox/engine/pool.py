@@ -39,6 +39,7 @@ class SlotHandle:
     def __init__(self, pool: Pool, index: int) -> None:
         self._pool, self.index = pool, index
         self._open: dict[str, asyncio.Future[Any]] = {}
+        self._when_done: dict[str, Callable[[], None]] = {}
         self.alive = False
         self.zygotes = {"bare"}  # by kind; the slot has that one whenever it lives
         self.pidfd: int | None = None  # of the slot, where it has a pid namespace of its own
@@ -61,25 +62,34 @@ class SlotHandle:
         self._channel.send({"op": "zygote", "kind": kind}, [sock.fileno()])
         self.zygotes.add(kind)
 
-    async def ask(self, name: str, message: wire.Message, pipes: Pipes, when_done: Callable[[object], None]) -> Seen:
+    async def ask(self, name: str, message: wire.Message, pipes: Pipes, when_done: Callable[[], None]) -> Seen:
         """Run something; the slot's account of it. If the task is cancelled, kill it and see it dead first.
 
         `when_done` is called first of all: who waits for this slot need not wait for its caller, too.
         """
-        future = self._ask(name, message, pipes.theirs())
-        future.add_done_callback(when_done)
-        pipes.sent()
+        self._when_done[name] = when_done
         try:
-            return await asyncio.shield(future)
-        except asyncio.CancelledError:
-            with contextlib.suppress(SandboxUnavailable):  # its slot died, and it with it
-                self._channel.send({"op": "cancel", "id": name})
-                _, work = await future
-                if work is not None:
-                    os.close(work)
-            raise
+            future = self._ask(name, message, pipes.theirs())
+            pipes.sent()
+            try:
+                seen: Seen = await future
+                return seen
+            except asyncio.CancelledError:
+                await self._cancel(name, future)
+                raise
         finally:
             self._open.pop(name, None)
+            self._when_done.pop(name, None)
+
+    async def _cancel(self, name: str, future: asyncio.Future[Seen]) -> None:
+        """Kill what runs, and return when it is dead. `future` is cancelled with the task, unless it was answered."""
+        with contextlib.suppress(SandboxUnavailable):  # its slot died, and it with it
+            if future.cancelled():
+                future = self._open[name] = asyncio.get_running_loop().create_future()
+                self._channel.send({"op": "cancel", "id": name})
+            _, work = await asyncio.shield(future)
+            if work is not None:
+                os.close(work)
 
     def _ask(self, name: str, message: wire.Message, descriptors: Sequence[int] = ()) -> asyncio.Future[Any]:
         future: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
@@ -140,13 +150,19 @@ class SlotHandle:
 
     def _answer(self, name: str, answer: Any) -> bool:
         """Whether somebody still waited for it."""
+        self._is_done(name)
         future = self._open.pop(name, None)
         if future is None or future.done():
             return False
         future.set_result(answer)
         return True
 
+    def _is_done(self, name: str) -> None:
+        if when_done := self._when_done.pop(name, None):
+            when_done()
+
     def _fail(self, name: str, error: SandboxError) -> None:
+        self._is_done(name)
         future = self._open.pop(name, None)
         if future is not None and not future.done():
             future.set_exception(error)

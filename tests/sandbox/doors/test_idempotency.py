@@ -192,3 +192,35 @@ def test_what_is_kept_is_bounded_while_an_older_run_goes_on() -> None:
         assert [result.stdout for result in await asyncio.gather(old, joined)] == ["1", "1"]
 
     run(test)
+
+
+def test_a_retry_that_finds_a_run_which_failed_while_nobody_waited_is_told_so_and_the_next_runs() -> None:
+    async def test() -> None:
+        outcomes, work = Outcomes(), Work()
+        work.error = SandboxUnavailable("worker died")
+        first = asyncio.create_task(outcomes.once("k", 1, work, 5))
+        await turns()
+        first.cancel()
+        await turns()
+        work.go.set()
+        await turns()
+        with pytest.raises(SandboxUnavailable):
+            await outcomes.once("k", 1, work, 5)
+        work.error = None
+        assert (await outcomes.once("k", 1, work, 5)).stdout == "2"
+
+    run(test)
+
+
+def test_a_run_that_is_given_up_before_its_first_step_keeps_nobody_waiting() -> None:
+    async def test() -> None:
+        outcomes, work = Outcomes(), Work()
+        waiting = asyncio.create_task(outcomes.once("k", 1, work, 5))
+        await asyncio.sleep(0)
+        outcomes._running["k"].task.cancel()
+        await turns()
+        assert (work.starts, waiting.done()) == (1, False), "the caller is still there: it is run again"
+        work.go.set()
+        assert (await waiting).stdout == "1"
+
+    run(test)
