@@ -1,8 +1,8 @@
 """Where the final answer stands in what a model wrote.
 
-One place for every form of solution: words alone, one program, or both by turns. It finds the answer's text and
-changes nothing in it; what the text means is `dataset.equality`'s subject. It refuses to judge: a wrong answer is
-found as willingly as a right one, and where there is none it says None.
+One place for every form of solution: words alone, one program, or both by turns. It finds the answer's text; what the
+text means is `dataset.equality`'s subject. It refuses to judge: a wrong answer is found as willingly as a right one, and
+where there is none it says None. `dataset.extraction` has its parts.
 """
 
 from __future__ import annotations
@@ -10,153 +10,81 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
+from dataset.extraction.boxes import find_boxes, last_box
+from dataset.extraction.statements import core, said
+from dataset.extraction.values import last_value
 from dataset.grading import question_hints
-from dataset.grading.lexer import Hints, Unreadable
-from dataset.grading.normalize import MAX_CHARACTERS, braced, clean
-from dataset.grading.parser import read
-from dataset.grading.phrases import choice, number, plain, without_lead
-from dataset.grading.tree import Many, Seq, Words, contains
 from dataset.transcript import parse
 from dataset.types import Problem, Turn
 
-_BOX = re.compile(r"\\{1,2}f?box(?:ed)?\s*(?=\{)|\\{1,2}f?boxed\s+(?=[^\s{])")
-_SAID = re.compile(
-    r"####|(?:final\s+)?answer(?:\s+is\b|\s*[:：=])\s*[:：]?"
-    r"|(?:最终|最后|正确)?(?:答案|结果)(?:应该)?(?:是|为|：|:)\s*[:：]?|答\s*[：:]|(?:故|应|所以)选(?:择)?\s*[：:]?",
-    re.IGNORECASE,
-)
-_OUR_ANSWER = re.compile(r"\$([^$]+)\$ is (?:our|the) (?:final )?answer")
-_ALSO = re.compile(r"also (?:an )?accept|also correct")
-# Where a sentence that gives the answer ends: a decimal point or an abbreviation's does not count.
-_SENTENCE = re.compile(r"\.(?=\s+[A-Z]|\s*$)|[。！；]|\n", re.MULTILINE)
-_MATH = re.compile(r"\$([^$]+)\$|\\\((.+?)\\\)|\\\[(.+?)\\\]", re.DOTALL)
-_NUMBER = re.compile(r"(?<![A-Za-z0-9_.])-?(?:\d[\d,]*(?:\.\d+)?|\.\d+)(?:\s*/\s*\d+(?![\d/]))?(?:\s*\\?%)?")
 _BARE_LINE = re.compile(r"[-+]?\\?\$?\(?[-+]?\d[\d.,/()\s%*+^-]*|\(?[A-J]\)?")
 _LETTER = re.compile(r"(?<![A-Za-z])\(([A-J])\)|(?:option|choice|选项?)\s*([A-J])(?![A-Za-z])")
+_LABEL = re.compile(r"[^\d=:：]{0,80}[A-Za-z\u4e00-\u9fff)][^\d=:：]{0,20}?\s*(?:[:：]|\bis\b|是)\s*")
+_NAMED_LINE = re.compile(r"([A-Za-z]\w{0,20})\s*[=:：]\s*\S.*")
 # How a program's failure looks where its output should be: Python's last line, and what harnesses write in its place.
 _FAILED = re.compile(
     r"Traceback \(most recent|^(?:Timeout|Runtime errors?|Error\b|\w+(?:Error|Exception)\b)", re.MULTILINE
 )
+_OUTPUT_LINES = 30  # at the end of an output, that are looked at
 
 
 def extract(text: str, problem: Problem) -> str | None:
     """The final answer in `text`, as written; None if there is none.
 
-    `text` is a solution in the project's grammar, outputs included. Looked for in this order: the last box (all
-    boxes, where the question asks for several answers), "the answer is", what the last program printed, the last
-    number. A last line that is a number and nothing else comes before the box: some models end so. The answer of
-    `problem` is not looked at, its question is.
+    `text` is a solution in the project's grammar, outputs included. Looked for in this order: the last box or, where
+    one comes after it, the last "the answer is" (boxes that are one answer together are joined); what the last program
+    printed; the last value that the last sentence with one states. A last line that is a number and nothing else comes
+    before a box: some models end so. A last box that is empty takes back those before it. The answer of `problem` is
+    not looked at, its question is.
     """
     return extract_from_turns(parse(text), problem)
 
 
 def extract_from_turns(turns: Sequence[Turn], problem: Problem) -> str | None:
     """As `extract`, for a solution that is already in turns."""
+    question = problem.question
     prose = "\n".join(turn.text for turn in turns if turn.kind == "text")
     ending = turns[-1].text if turns and turns[-1].kind == "text" else ""
-    if (boxed := _boxed(prose, problem.question)) is not None:
+    stated = said(prose, question)
+    if (box := last_box(prose, question)) is not None:
+        boxed, end = box
         last = ending.strip().rsplit("\n", 1)[-1].strip()
-        return last if _BARE_LINE.fullmatch(last) else boxed
-    if (said := _said(prose)) is not None:
-        return said
+        if _BARE_LINE.fullmatch(last):
+            return last
+        if stated is not None and stated.position >= end and not stated.plain:
+            return stated.text
+        return boxed if boxed is not None else last_value(prose[end:], question)
+    if stated is not None:
+        return stated.text
     outputs = [turn.text for turn in turns if turn.kind == "output"]
-    if outputs and (printed := _printed(outputs[-1])) is not None:
+    if outputs and (printed := _printed(outputs[-1], question)) is not None:
         return printed
-    if question_hints.options(problem.question) and (letters := _LETTER.findall(prose)):
+    if question_hints.options(question) and (letters := _LETTER.findall(prose)):
         return next(filter(None, letters[-1]), None)
     # Where a program was to give the answer and did not, numbers in the words before it are none.
-    return last_number(ending if outputs else prose)
+    return last_value(ending if outputs else prose, question)
 
 
 def boxes(text: str) -> list[str]:
     r"""What stands in each \boxed{…}, in order; of nested ones the outermost; of an unclosed one, its line."""
-    found = []
-    end = 0
-    for match in _BOX.finditer(text):
-        if match.start() < end:
-            continue
-        inner, end = braced(text, match.end())
-        if end == len(text) and not text.endswith("}"):
-            inner = inner.split("\n")[0].rstrip("$. ")
-        while (nested := _BOX.match(inner)) is not None and braced(inner, nested.end())[1] == len(inner):
-            inner = braced(inner, nested.end())[0]
-        found.append(inner.strip())
-    return [box for box in found if box]
+    return [box.text for box in find_boxes(text) if box.text]
 
 
-def _boxed(prose: str, question: str) -> str | None:
-    """The last box; where several answers are asked for, all that stand each in a box of its own."""
-    found = boxes(prose)
-    if len(found) > 1 and _ALSO.search(prose):
-        kept = [part for part in re.split(r"(?<=\.)\s+(?=[A-Z])", prose) if not _ALSO.search(part)]
-        found = boxes(" ".join(kept)) or found
-    if not found:
-        return None
-    *_, last = _BOX.finditer(prose)
-    if said := _OUR_ANSWER.findall(prose[last.end() :]):
-        return str(said[-1])
-    distinct = list(dict.fromkeys(found))
-    if len(distinct) > 1 and question_hints.listing(question) and all(_single(box, question) for box in distinct):
-        return ", ".join(distinct)
-    return found[-1]
+def _printed(output: str, question: str) -> str | None:
+    """The answer in what a program printed last; None if that is nothing or an error.
 
-
-def _single(box: str, question: str) -> bool:
-    """Whether a box has one value in it, and so may be one of several answers."""
-    try:
-        return not contains(read(clean(box[:MAX_CHARACTERS]), Hints(question, commas_part=True)), (Many, Seq, Words))
-    except Unreadable:
-        return False
-
-
-def _said(prose: str) -> str | None:
-    """What follows the last "the answer is", cut to the answer itself."""
-    places = list(_SAID.finditer(prose))
-    for place in reversed(places):
-        rest = prose[place.end() :].lstrip(" \t*_:：").lstrip("\n")
-        sentence = _SENTENCE.split(rest, maxsplit=1)[0].strip().strip("*").strip()
-        if sentence:
-            return _core(sentence)
-    return None
-
-
-def _core(sentence: str) -> str:
-    """The value in a sentence: itself if it is one, else its last formula, else its last number, else itself."""
-    if re.fullmatch(r"\$[^$]+\$", sentence):
-        return sentence[1:-1].strip()
-    if choice(sentence) is not None or _readable(sentence):
-        return sentence
-    if formulas := [next(filter(None, groups), "") for groups in _MATH.findall(sentence)]:
-        return formulas[-1].strip()
-    return last_number(sentence) or sentence
-
-
-def _readable(text: str) -> bool:
-    cleaned = without_lead(clean(text[:MAX_CHARACTERS]))
-    if number(cleaned) is not None:
-        return True
-    try:
-        return not contains(read(cleaned), Words) or not re.search(r"\d", plain(cleaned))
-    except Unreadable:
-        return False
-
-
-def _printed(output: str) -> str | None:
-    """The last line of what a program printed; None if that is nothing or an error."""
+    The last line; where all lines are "name = value" and several answers are asked for, all of them.
+    """
     lines = [line.strip() for line in output.strip().splitlines() if line.strip()]
-    if not lines or _FAILED.search("\n".join(lines[-30:])):
+    if not lines or _FAILED.search("\n".join(lines[-_OUTPUT_LINES:])):
         return None
-    found = boxes(lines[-1])
-    return found[-1] if found else _core(_after_label(lines[-1]))
-
-
-def _after_label(line: str) -> str:
-    """The value in "The total is: 5" and "x = 5"."""
-    said = _SAID.search(line)
-    return line[said.end() :].strip() if said and line[said.end() :].strip() else line
-
-
-def last_number(text: str) -> str | None:
-    """The last number in `text`, with its fraction or percent sign; None if there is none."""
-    found = _NUMBER.findall(text)
-    return found[-1].strip().rstrip(",") if found else None
+    named = [_NAMED_LINE.fullmatch(line) for line in lines[-_OUTPUT_LINES:]]
+    if len(lines) > 1 and all(named) and question_hints.several(question):
+        if len({match[1] for match in named if match}) == len(lines) == len(named):
+            return ", ".join(line.replace(":", "=", 1).replace("：", "=", 1) for line in lines)
+    if (box := last_box(lines[-1], question)) is not None:
+        return box[0]
+    line = lines[-1]
+    if (stated := said(line, question)) is not None and not stated.plain:
+        return stated.text
+    return core(line, question) or line

@@ -45,6 +45,7 @@ _TENS = str.split("twenty thirty forty fifty sixty seventy eighty ninety")
 _ENGLISH = {word: value for value, word in enumerate(_ONES)} | {word: 20 + 10 * at for at, word in enumerate(_TENS)}
 _PARTS = dict(zip(str.split("half third quarter fifth sixth seventh eighth ninth tenth"), range(2, 11), strict=True))
 _PARTS |= {"halve": 2, "fourth": 4}
+HOURS = tuple(_ONES[1:13])  # one to twelve
 _DIGITS = {character: value for value, character in enumerate("零一二三四五六七八九")} | {"两": 2, "〇": 0}
 _ZH = "零〇一二三四五六七八九十百千万亿两"  # the digits and places of a number
 _LONGEST_WORDS = 12  # of a number in English

@@ -20,6 +20,13 @@ _TUPLE = re.compile(
 )
 _FACTORED = re.compile(r"\bfactor(?:ed|ize|ise)?\b(?! of| in|s)|因式分解|分解因式", re.IGNORECASE)
 _PRIMITIVE = re.compile(r"\\gcd|greatest common (?:divisor|factor) of|relatively prime")
+# Wordings that ask for several values without saying how they are to be written.
+_SEVERAL = re.compile(
+    r"(?:find|solve for|determine|what are|compute|give|求|计算)[^.?。？]{0,60}?(?:\band\b|,|和|与|、)|solve\b|solutions|roots|"
+    r"(?:find|determine) all|how many \w+ and how many|each\b|respectively|各|解方程|解得|\(2\)|（2）|(?:几|多少)[^?？]*(?:几|多少)",
+    re.IGNORECASE,
+)
+_ONE_OF_SEVERAL = re.compile(r"\b(?:only )?one of\b[^.?]*\bnot both\b|enter only one|any one of\b|one possible", re.IGNORECASE)
 _ORDERED = re.compile(r"\border\b|排列|顺序", re.IGNORECASE)
 _BASES = dict(zip(
     str.split("two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen sixteen"),
@@ -50,6 +57,16 @@ def percent(question: str | None) -> bool:
 def listing(question: str | None) -> bool:
     """Whether several answers are asked for, so that a comma parts them."""
     return question is not None and _LISTING.search(question) is not None
+
+
+def several(question: str | None) -> bool:
+    """Whether more than one value is asked for in any wording; weaker than `listing`."""
+    return listing(question) or (question is not None and _SEVERAL.search(question) is not None)
+
+
+def one_of_several(question: str | None) -> bool:
+    """Whether one of several right answers is asked for, so that a text that gives two gives each of them."""
+    return question is not None and _ONE_OF_SEVERAL.search(question) is not None
 
 
 def interval(question: str | None) -> bool:

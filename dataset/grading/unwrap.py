@@ -84,10 +84,10 @@ def unnamed(node: Node) -> Node:
     *names, value = node.sides
     if len(names) == 1 and isinstance(value, Sym) and isinstance(names[0], Num):
         return names[0]  # "5 = x"
-    return value if all(_is_name(name) for name in names) else node
+    return value if all(is_name(name) for name in names) else node
 
 
-def _is_name(node: Node) -> bool:
+def is_name(node: Node) -> bool:
     """A letter, a label, (x, y), or a computation that has no variable in it."""
     if isinstance(node, (Sym, Words)):
         return True

@@ -1,0 +1,95 @@
+r"""What a text says is its answer: "the answer is …", "#### 18", "Option B", 故选C, 答：…
+
+Looked for from the end. A statement without a value in it ("the answer is correct") counts only where there is no other.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+from dataset.extraction.values import Sentences, is_value, value_in
+from dataset.grading.phrases import choice
+
+_SAID = re.compile(
+    r"####"
+    r"|\b(?:(?:correct\s+)?(?:answer|ans)s?|final\s+(?:answer|result|value)s?)(?:\s+(?:is|are|would be|will be|must be|should be|becomes?)\b"
+    r"(?:\s*(?:thus|therefore|then|simply|just|indeed))?|\s*\**\s*[:：=]|\s*[-–]\s(?=\(?[A-J]\b)|\s+(?=\(?[A-J]\)?\s*\.?\s*(?:\n|$)))\s*[:：]?"
+    r"|\banswer\s*(?=\\[(\[]|\$)"
+    r"|\b(?:correct|right)\s+(?:option|choice)(?:\s+is\b|\s*[:：])|\b(?:option|choice)\s+(?=\$?\(?[A-J]\b(?!\s*[:：.)]\s*\S))"
+    r"|(?:最终|最后|正确)?(?:答案|结果)(?:应该)?(?:应)?(?:是|为|：|:|选)\s*[:：]?|答\s*[：:]|选择?(?:项|答案)?\s*[：:]?\s*(?=\W*[A-J](?![A-Za-z]))"
+    r"|(?:故|应|所以|因此)(?:选择?|填)\s*[：:]?"
+    r"|选\s*[：:]?\s*(?=\$*\s*\\(?:text|mathrm|rm|mathbf)\s*\{?\s*[A-J])",
+    re.IGNORECASE,
+)
+_OURS = re.compile(r"\$([^$\n]+)\$ is (?:our|the) (?:final )?answer")
+_MARKUP = re.compile(r"[\s*_:：`]*")
+# What follows "the answer is" and is no answer.
+_NO_ANSWER = re.compile(
+    r"(?:in)?correct\b|(?:as|the) follow|right\b|wrong\b|below|above|found|shown|obtained|given by|therefore\b|not\b|a\b|an\b|in the\b",
+    re.IGNORECASE,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Said:
+    """A value that is said to be the answer, and where its sentence begins. `plain`: it is words without a value."""
+
+    position: int
+    text: str
+    plain: bool
+
+
+def said(text: str, question: str) -> Said | None:
+    """The last statement of an answer in `text`; None if there is none."""
+    places = list(_SAID.finditer(text))
+    ours = list(_OURS.finditer(text))
+    if ours and (not places or ours[-1].start() >= places[-1].start() - 2):
+        return Said(ours[-1].start(), ours[-1][1].strip(), plain=False)
+    if not places:
+        return None
+    sentences = Sentences.of(text)
+    fallback: Said | None = None
+    for place in reversed(places[-MAX_STATEMENTS:]):
+        found = _at(sentences, place.end(), question)
+        if found is not None and not found.plain:
+            return found
+        if found is not None and not (fallback and not _NO_ANSWER.match(fallback.text)):
+            fallback = found
+    return fallback
+
+
+MAX_STATEMENTS = 50  # that are looked at from the end: a model in a loop makes thousands
+
+
+def _at(sentences: Sentences, position: int, question: str) -> Said | None:
+    """The statement whose value begins at `position`, after markup and line breaks."""
+    markup = _MARKUP.match(sentences.text, position)
+    start = markup.end() if markup else position
+    sentence = sentences.text[start : sentences.end_after(start + 1)].strip().strip("*").strip()
+    if not sentence:
+        return None
+    value = core(sentence, question)
+    return Said(start, sentence, plain=True) if value is None else Said(start, value, plain=False)
+
+
+def core(sentence: str, question: str) -> str | None:
+    """The value in a sentence: itself if it is one, else the last that it states; None if it states none."""
+    if choice(sentence[:MAX_CHOICE]) is not None and len(sentence) <= MAX_CHOICE:
+        return sentence
+    if _quoted(sentence, question) or (is_value(sentence, question) and not _one_formula(sentence)):
+        return sentence
+    return value_in(sentence, question)
+
+
+MAX_CHOICE = 200
+
+
+def _one_formula(sentence: str) -> bool:
+    return sentence.startswith(("$", r"\(", r"\["))
+
+
+def _quoted(sentence: str, question: str) -> bool:
+    """Whether a sentence of several words stands in the question, as the text of a choice does."""
+    bare = sentence.strip(" .。\"'").lower()
+    return len(bare.split()) > 3 and bare in question.lower()

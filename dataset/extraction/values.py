@@ -1,0 +1,165 @@
+r"""The last value that a text states: the last sentence that has one, and in it the last formula or number.
+
+A name is no value where there is another ("the greatest $k$ is 34"), nor is a condition ("…is $3$ when $x = 1$").
+Values that only "and", "or" or a comma parts are one answer.
+"""
+
+from __future__ import annotations
+
+import re
+from bisect import bisect_right
+from dataclasses import dataclass
+
+from dataset.extraction.around import sign_before, unit_after
+from dataset.extraction.formulas import Span, formulas, only_a_name, value_of
+from dataset.grading import phrases
+from dataset.grading.lexer import Hints, Unreadable
+from dataset.grading.normalize import MAX_CHARACTERS, clean
+from dataset.grading.parser import read
+from dataset.grading.tree import Words, contains
+
+# Where a sentence ends: a decimal point or an abbreviation's does not count.
+_SENTENCE_END = re.compile(r"\.(?=\s+[A-Z\\$*]|\s*$)|[。！；．]|\n", re.MULTILINE)
+_MONTH = r"(?:Jan|Feb|Mar|Apr|May|June?|July?|Aug|Sept?|Oct|Nov|Dec)[a-z]*\.?"
+_HALF_DAY = r"(?:上午|下午|早上|早晨|凌晨|晚上|傍晚|中午)"
+_PLAIN = r"(?:\d{1,3}(?:[ ,]\d{3})+(?!\d)|\d[\d,]*\d|\d)(?:\.\d+)?|\.\d+"
+_NUMBER = rf"(?<![A-Za-z0-9_.])[-−]?(?:{_PLAIN})"
+# Times, dates, quotients with remainder and ratios before plain numbers: each is one value.
+_VALUE = re.compile(
+    rf"(?P<clock>{_HALF_DAY}?(?<![\d.:])\d{{1,2}}(?::\d{{2}}(?::\d{{2}})?(?:\s*[ap]\s?\.?\s?m\b\.?)?|\s*[ap]\s?\.?\s?m\b\.?"
+    rf"|\s*o'?\s?clock)|{_HALF_DAY}\d{{1,2}}[时点](?:\d{{1,2}}分?|半|整)?|(?<!\d)\d{{1,2}}[时点](?:\d{{1,2}}分|半|整)"
+    rf"|(?:half|quarter|(?<![\w.])\d{{1,2}}(?: minutes)?)\s+(?:past|to)\s+(?:\d{{1,2}}\b|{'|'.join(phrases.HOURS)})\b)"
+    rf"|(?P<date>\b{_MONTH}\s+\d{{1,2}}(?:st|nd|rd|th)?(?:,?\s+\d{{4}})?\b|(?:\d{{4}}年)?\d{{1,2}}月\d{{1,2}}[日号])"
+    r"|(?P<remainder>(?<![\w.])\d+\s*(?:余数?[是为]?|\.{3,6}|…+|,?\s*(?:with\s+)?(?:a\s+)?remainder(?:\s+of)?|rem\.?|R)\s*\d+"
+    r"(?![\d.]))"
+    r"|(?P<ratio>(?<![\w.:])\d+(?:\.\d+)?(?:\s*[:：∶]\s*\d+(?:\.\d+)?)+(?![\w:]))"
+    rf"|(?P<number>{_NUMBER}(?:e[-+]?\d+(?!\w))?(?:又\s*\d+/\d+|分之\d+|\s+\d+/\d+(?![\d/])|\s*/\s*\d+(?![\d/]))?"
+    r"(?:\s*\\?[%％])?)",
+    re.IGNORECASE,
+)
+BETWEEN = re.compile(
+    r"(?:\s|[,，、;；$]|\\(?:quad|qquad|[,;: ])|\b(?:and|or|as well as)\b|或者?|和|与|以及|及|\\text\{\s*(?:and|or)\s*\})+"
+)
+_CONDITION = re.compile(
+    r"\b(?:when|if|for|where|since|because|as|at|given|with|let|attained|iff)(?:\s+(?:and only if|all|any|every|some|that))?"
+    r"\s*[,:]?\s*$",
+    re.IGNORECASE,
+)
+_CONDITION_ZH = re.compile(r"\s*\$?\s*(?:时|取等|取得|代入)")
+_STATES = re.compile(
+    r"(?:\b(?:is|are|be|equals?|was|were|either|both|values?|solutions?|roots?|numbers?|answers?|get|gets|have)|[=:：为是得有])"
+    r"\s*\$?\s*$",
+    re.IGNORECASE,
+)
+_CAPITAL = re.compile(r"\s+(?:[A-Z]|$)")
+_NEAR = 40  # characters before a value that are looked at
+MAX_RUN = 60  # values that are one answer
+
+
+@dataclass(frozen=True, slots=True)
+class Sentences:
+    """A text cut into sentences, with its formulas; a point or line break in a formula ends none."""
+
+    text: str
+    formulas: list[Span]
+    formula_starts: list[int]
+    ends: list[int]
+
+    @classmethod
+    def of(cls, text: str) -> Sentences:
+        spans = formulas(text)
+        starts = [span.start for span in spans]
+        ends = []
+        for match in _SENTENCE_END.finditer(text):
+            at = bisect_right(starts, match.start()) - 1
+            if at < 0 or not spans[at].start < match.start() < spans[at].end:
+                ends.append(match.start())
+        ends += [span.end for span in spans if span.text.endswith(".") and _CAPITAL.match(text, span.end)]
+        return cls(text, spans, starts, [*sorted(ends), len(text)])
+
+    def end_after(self, position: int) -> int:
+        """Where the sentence ends that `position` is in."""
+        return self.ends[min(bisect_right(self.ends, position - 1), len(self.ends) - 1)]
+
+    def formulas_between(self, start: int, end: int) -> list[Span]:
+        return self.formulas[bisect_right(self.formula_starts, start - 1) : bisect_right(self.formula_starts, end - 1)]
+
+
+def last_value(text: str, question: str | None = None) -> str | None:
+    """The last value that `text` states; None if it states none."""
+    sentences = Sentences.of(text)
+    starts = [0, *sentences.ends[:-1]]
+    names: str | None = None
+    for start, end in zip(reversed(starts), reversed(sentences.ends), strict=True):
+        value, name = _in_sentence(sentences, start, end, question)
+        if value is not None:
+            return value
+        names = names or name
+    return names
+
+
+def value_in(sentence: str, question: str | None = None) -> str | None:
+    """The last value in `sentence`, which is taken for one; a formula that is only a name, if there is no other."""
+    value, name = _in_sentence(Sentences.of(sentence), 0, len(sentence), question)
+    return value or name
+
+
+def _in_sentence(sentences: Sentences, start: int, end: int, question: str | None) -> tuple[str | None, str | None]:
+    """The last value between `start` and `end`, and the last formula there that is only a name."""
+    text = sentences.text
+    candidates: list[Span] = []
+    name: str | None = None
+    position = start
+    for span in [*sentences.formulas_between(start, end), Span(end, end, "", formula=False)]:
+        between = _VALUE.finditer(text, position, max(position, span.start))
+        candidates += [Span(match.start(), match.end(), match[0], formula=False) for match in between]
+        position = span.end
+        if span.formula and only_a_name(span.text):
+            name = span.text
+        elif span.formula:
+            candidates.append(span)
+    candidates = [span for span in candidates if not _is_condition(text, span)] or candidates
+    if not candidates:
+        return None, name
+    return ", ".join(_whole(text, span, question) for span in _run(text, candidates)), name
+
+
+def _run(text: str, candidates: list[Span]) -> list[Span]:
+    """The last candidate with those before it that only a comma, "and" or "or" parts from it."""
+    run = [candidates[-1]]
+    for span in reversed(candidates[-MAX_RUN:-1]):
+        behind = unit_after(text, span.end)[1]
+        if not BETWEEN.fullmatch(text, behind, run[0].start):
+            break
+        run.insert(0, span)
+    states = _STATES.search(text, max(0, run[0].start - _NEAR), run[0].start)
+    return run if states or all(span.formula for span in run) else run[-1:]
+
+
+def _is_condition(text: str, span: Span) -> bool:
+    """Whether a formula only says when something holds: "when $x = 1$", 当$x=1$时."""
+    if not span.formula or not re.search(r"[=<>]|\\(?:in|neq?|[lg]eq?)(?![a-z])", span.text):
+        return False
+    before = _CONDITION.search(text, max(0, span.start - _NEAR), span.start)
+    return before is not None or _CONDITION_ZH.match(text, span.end) is not None
+
+
+def _whole(text: str, span: Span, question: str | None) -> str:
+    """What a candidate states, with the sign before it and the unit behind it."""
+    value = value_of(span.text, question) if span.formula else span.text.strip().rstrip(",")
+    sign = "" if "=" in value or value.startswith(("-", "−")) else sign_before(text, span.start)
+    return sign + value + unit_after(text, span.end)[0]
+
+
+def is_value(text: str, question: str | None = None) -> bool:
+    """Whether `text` as a whole is an answer: a choice, a time, a number written out, or a formula without words."""
+    cleaned = phrases.without_lead(clean(text[:MAX_CHARACTERS]))
+    if len(text) > MAX_CHARACTERS or not cleaned:
+        return False
+    if any(kind(cleaned) is not None for kind in (phrases.choice, phrases.clock, phrases.date, phrases.remainder, phrases.number)):
+        return True
+    try:
+        node = read(cleaned, Hints(question))
+    except Unreadable:
+        return False
+    return not contains(node, Words) or re.search(r"\d", phrases.plain(cleaned)) is None
