@@ -1,8 +1,8 @@
 """Where the final answer stands in what a model wrote.
 
-One place for every form of solution: words alone, one program, or both by turns. It finds the answer's text; what the
-text means is `dataset.equality`'s subject. It refuses to judge: a wrong answer is found as willingly as a right one, and
-where there is none it says None. `dataset.extraction` has its parts.
+One place for every form of solution: words alone, one program, or both by turns. It finds the answer's text; what
+the text means is `dataset.equality`'s subject. It refuses to judge: a wrong answer is found as willingly as a right
+one, and where there is none it says None. `dataset.extraction` has its parts.
 """
 
 from __future__ import annotations
@@ -79,9 +79,9 @@ def _printed(output: str, question: str) -> str | None:
     if not lines or _FAILED.search("\n".join(lines[-_OUTPUT_LINES:])):
         return None
     named = [_NAMED_LINE.fullmatch(line) for line in lines[-_OUTPUT_LINES:]]
-    if len(lines) > 1 and all(named) and question_hints.several(question):
-        if len({match[1] for match in named if match}) == len(lines) == len(named):
-            return ", ".join(line.replace(":", "=", 1).replace("：", "=", 1) for line in lines)
+    names = {match[1] for match in named if match}
+    if 1 < len(lines) == len(names) and question_hints.several(question):
+        return ", ".join(line.replace(":", "=", 1).replace("：", "=", 1) for line in lines)
     if (box := last_box(lines[-1], question)) is not None:
         return box[0]
     line = lines[-1]

@@ -6,7 +6,7 @@ import re
 
 from dataset.grading import units
 
-_MATH_SPACE = r"(?:\s|\\[,;:! ]|~|\\(?:quad|qquad)(?![a-zA-Z]))*"
+_MATH_SPACE = r"(?:\s|\\[,;:! ]|~|\\(?:quad|qquad)(?![a-zA-Z])){0,6}"
 _CURRENCY = re.compile(r"(?:\\\$|(?<![A-Za-z])US\$|[¥€£])\s*$")
 _RELATION = re.compile(r"(?:[=(\[{,<>:;|&，：；。、]|[\u4e00-\u9fff]|\\[a-z]{2,12}|\\\\)$")
 _OPERATION = re.compile(r"\\(?:pi|theta|alpha|beta|infty|circ|times|cdot|right|rvert|degree)$")
@@ -23,6 +23,7 @@ _UNIT = re.compile(
 )
 # Short units that are words or variables, too, unless nothing follows them.
 _SHORT = frozenset(str.split("in s m h g l t a second min day to"))
+_WORDS = frozenset({"has", "as", "mis", "hs", "gs", "ls"})  # no plurals
 _ENDS = re.compile(r"[\s$)]*(?:$|[.,;:!?。，；、）\n])")
 _CJK = re.compile(r"[\u4e00-\u9fff]")
 _LONGEST_ZH = max(len(name) for name in units.UNITS if not name.isascii())
@@ -41,7 +42,9 @@ def sign_before(text: str, position: int) -> str:
     if near[-1:] not in ("-", "−", "–"):
         return ""
     left = near[:-1]
-    opens = left.rstrip(" ").endswith("$") and "$" not in before[len(near) :]  # the formula begins with it: $-\boxed{5}$
+    opens = (
+        left.rstrip(" ").endswith("$") and "$" not in before[len(near) :]
+    )  # the formula begins with it: $-\boxed{5}$
     left = left.rstrip(" &{\n")
     if not left or opens or (_RELATION.search(left) and not _OPERATION.search(left)):
         return "-"
@@ -64,7 +67,8 @@ def unit_after(text: str, position: int) -> tuple[str, int]:
     if match["text"]:
         power = match["power"] or ""
         known = _known(match["text"].strip() + power)
-        return (rf" \text{{{match['text'].strip()}}}{power}", match.end()) if known else ("", position)
+        name = {"in": "inch"}.get(match["text"].strip(" ."), match["text"].strip())
+        return (rf" \text{{{name}}}{power}", match.end()) if known else ("", position)
     return _english_unit(text, match, position)
 
 
@@ -76,7 +80,7 @@ def _english_unit(text: str, match: re.Match[str], position: int) -> tuple[str, 
         phrase = words + (power if whole else "")
         ends = match.end("power2") if whole and power else start + len(words)
         if _known(phrase) and (words.lower().rstrip(".") not in _SHORT or _ENDS.match(text, ends)):
-            return f" {phrase}".replace("²", "^2").replace("³", "^3"), ends
+            return f" {phrase.rstrip('.')}".replace("²", "^2").replace("³", "^3"), ends
         words = words.rpartition(" ")[0] or words.rpartition("/")[0]
         words = words.removesuffix(" per")
     return "", position
@@ -94,4 +98,4 @@ def _chinese_unit(run: str) -> str:
 
 
 def _known(phrase: str) -> bool:
-    return units.scale(units.phrase(phrase)) is not None
+    return phrase.lower() not in _WORDS and units.scale(units.phrase(phrase)) is not None

@@ -6,19 +6,21 @@ import re
 from dataclasses import dataclass
 
 from dataset.extraction.around import sign_before, unit_after
-from dataset.extraction.formulas import tree
+from dataset.extraction.formulas import is_sum, tree
 from dataset.extraction.values import BETWEEN
 from dataset.grading import question_hints
 from dataset.grading.compare import compare
-from dataset.grading.tree import Many, Seq, Words, contains
+from dataset.grading.tree import Many, Node, Seq, Words, contains
 
 _OPEN = re.compile(r"\\{1,2}f?box(?:ed)?\s*(?=\{)|\\{1,2}f?boxed[^\S\n]+(?=[^\s{])")
 _BRACE = re.compile(r"\\.|[{}]", re.DOTALL)
-_ALSO = re.compile(r"also (?:an )?accept|also correct")
+_ALSO = re.compile(r"also (?:an )?(?:accept|correct)|acceptable")
 _NAME = re.compile(
     r"(?:^|(?<=[\s$&(,;，；{]))([A-Za-z]'?(?:_\{?\w{1,4}\}?)?(?:\([a-z0-9]\))?|\\[a-zA-Z]+(?:_\{?\w{1,4}\}?)?)\s*&?=\s*$"
 )
-_NAMED = re.compile(r"(?:\s|\\quad|\\text\{\s*(?:and|or)\s*\})*[A-Za-z]'?(?:_\{?\w{1,4}\}?)?(?:\([a-z0-9]\))?\s*&?=\s*(?:\\pm)?[-+]?\$?")
+_NAMED = re.compile(
+    r"(?:\s|\\quad|\\text\{\s*(?:and|or)\s*\})*[A-Za-z]'?(?:_\{?\w{1,4}\}?)?(?:\([a-z0-9]\))?\s*&?=\s*(?:\\pm)?[-+]?\$?"
+)
 _NEAR = 40  # characters before a box that are looked at
 MAX_JOINED = 40
 
@@ -116,6 +118,7 @@ def _with_surroundings(text: str, box: Box) -> Box:
     if sign:
         near = near.rstrip(" {$").removesuffix(r"\pm")[: None if sign != "-" else -1]
     name = _NAME.search(near.rstrip("$ {") if near.rstrip().endswith("$") else near)
+    unit = "" if is_sum(box.text) else unit
     whole = ("" if negative else sign) + money + (_bracketed(box.text) if sign and not negative else box.text)
     return Box(box.start, max(box.end, end), box.text, whole + unit, name[1] if name else "")
 
@@ -163,13 +166,15 @@ def _single(inner: str, question: str) -> bool:
 def _distinct(group: list[Box], question: str) -> list[Box]:
     """`group` without boxes that say again what another says."""
     kept: list[Box] = []
-    trees = []
+    trees: list[Node | None] = []
     for box in group:
         node = tree(box.whole, question)
         if any(box.whole == other.whole for other in kept):
             continue
-        if len(group) <= MAX_COMPARED and node is not None and any(
-            other is not None and compare(node, other).correct is True for other in trees
+        if (
+            len(group) <= MAX_COMPARED
+            and node is not None
+            and any(other is not None and compare(node, other).correct is True for other in trees)
         ):
             continue
         kept.append(box)

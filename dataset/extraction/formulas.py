@@ -17,8 +17,12 @@ from dataset.grading.unwrap import is_name
 _DELIMITER = re.compile(r"\\\\|\\\$|\$\$?|\\[()\[\]]|\n[^\S\n]*\n")
 _CLOSING = {"$": "$", "$$": "$$", r"\(": r"\)", r"\[": r"\]"}
 _PROSE = re.compile(r"[A-Za-z]{2,}[,.]? +[A-Za-z]{2,}")
-_EQUALS = re.compile(r"\\(?:left|right)?[{}]|[{}()\[\]]|\\(?:equiv|approx)(?![a-zA-Z])|[<>!:=]?=|≈|\\[a-zA-Z]+|\\.", re.DOTALL)
-MAX_CHAIN = 200  # characters of one side that are looked at
+_EQUALS = re.compile(
+    r"\\(?:left|right)?[{}]|[{}()\[\]]|\\(?:equiv|approx)(?![a-zA-Z])|[<>!:=]?=|≈|\\[a-zA-Z]+|\\.", re.DOTALL
+)
+_STEP = re.compile(r"\\(?:therefore|because|Rightarrow|Longrightarrow|implies|iff|Leftrightarrow)(?![a-zA-Z])|∴|⇒")
+# What has letters and is no variable: commands, A_2^2 and C_5^2 of counting, S_{10} and P(A), words.
+_COUNTED = re.compile(r"\\(?:text|mathrm|rm)\s*\{[^{}]*\}|\\[a-zA-Z]+|\{?[A-Z]\}?(?:_\{?\w+\}?)?(?:\^\{?\w+\}?)?")
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,26 +86,37 @@ def sides(formula: str) -> list[str]:
 
 
 def value_of(formula: str, question: str | None = None) -> str:
-    r"""What `formula` states: of a chain its first name and its last value, of `2+3=5` the whole.
+    r"""What `formula` states: of a chain its first name and its last value, of a computation its result.
 
-    x = 2 + 3 = 5 states x = 5, x^2 + y^2 = 13 an equation, and a + b = 13 the number, if a + b was asked for.
+    x = 2 + 3 = 5 states x = 5, A_2^2 \\times 3 = 6 the number 6, x^2 + y^2 = 13 an equation, and a + b = 13 the number
+    13, if a + b was asked for.
     """
-    formula = formula.strip().strip(",.;，。；、").strip()
+    formula = _STEP.split(formula.strip())[-1].lstrip(" ,;，；、&\n").rstrip(" ,.;，。；、&\\\n")
     parts = [part.strip() for part in sides(formula)]
-    if len(parts) < 2 or not parts[-1] or r"\begin" in formula:
-        return formula
+    if len(parts) < 2 or not parts[-1] or r"\begin" in parts[-1] or "approx" in formula or "≈" in formula:
+        return formula  # of an approximation, the grader knows which of the two is exact
     name, last = parts[0], parts[-1]
-    value = tree(last)
-    if value is None:
-        return last if len(parts) > 2 else formula
-    if "approx" in formula or "≈" in formula:
-        return formula  # the grader knows which of the two is exact
-    if len(parts) > 2:
-        left = tree(name)
-        return f"{name} = {last}" if left is not None and is_name(left) and variables(left) else last
-    if not variables(value) and not contains(value, Words) and _asked(name, question):
+    if not name:  # "= 5": the formula before it goes on
         return last
-    return formula
+    left = tree(name)
+    named = left is not None and is_name(left) and bool(variables(left))
+    value = tree(last)
+    if len(parts) > 2:
+        return f"{name} = {last}" if named and value is not None else last
+    if named or value is None or variables(value) or contains(value, Words):
+        return formula
+    return last if is_computation(formula) or _asked(name, question) else formula
+
+
+def is_computation(formula: str) -> bool:
+    """Whether a formula computes: an equals sign, and no variable before the last one."""
+    left = _COUNTED.sub("", formula.rpartition("=")[0])
+    return re.search(r"[a-zA-Z]", left) is None and re.search(r"\d.*=", formula, re.DOTALL) is not None
+
+
+def is_sum(value: str) -> bool:
+    """Whether a unit behind `value` would bind its last term alone."""
+    return "=" in value or re.search(r"[\w)}\s][-+](?![^{]*\})|\\pm", value) is not None
 
 
 def _asked(name: str, question: str | None) -> bool:

@@ -1,6 +1,6 @@
 r"""What a text says is its answer: "the answer is …", "#### 18", "Option B", 故选C, 答：…
 
-Looked for from the end. A statement without a value in it ("the answer is correct") counts only where there is no other.
+Looked for from the end. A statement without a value in it ("the answer is correct") counts where there is no other.
 """
 
 from __future__ import annotations
@@ -11,24 +11,40 @@ from dataclasses import dataclass
 from dataset.extraction.values import Sentences, is_value, value_in
 from dataset.grading.phrases import choice
 
+_BEFORE_LETTER = r"(?=\(?[A-J]\)?\s*\.?\s*(?:\n|$))"
 _SAID = re.compile(
     r"####"
-    r"|\b(?:(?:correct\s+)?(?:answer|ans)s?|final\s+(?:answer|result|value)s?)(?:\s+(?:is|are|would be|will be|must be|should be|becomes?)\b"
-    r"(?:\s*(?:thus|therefore|then|simply|just|indeed))?|\s*\**\s*[:：=]|\s*[-–]\s(?=\(?[A-J]\b)|\s+(?=\(?[A-J]\)?\s*\.?\s*(?:\n|$)))\s*[:：]?"
+    r"|\b(?:(?:correct\s+)?(?:answer|ans)s?|final\s+(?:answer|result|value)s?)"
+    r"(?:\s+(?:is|are|(?:would|will|must|should) be)\b(?:\s*(?:thus|therefore|then|simply|just|indeed)\b)?"
+    rf"|\s*\**\s*[:：=]|\s*[-–]\s(?=\(?[A-J]\b)|\s+{_BEFORE_LETTER})\s*[:：]?"
     r"|\banswer\s*(?=\\[(\[]|\$)"
-    r"|\b(?:correct|right)\s+(?:option|choice)(?:\s+is\b|\s*[:：])|\b(?:option|choice)\s+(?=\$?\(?[A-J]\b(?!\s*[:：.)]\s*\S))"
-    r"|(?:最终|最后|正确)?(?:答案|结果)(?:应该)?(?:应)?(?:是|为|：|:|选)\s*[:：]?|答\s*[：:]|选择?(?:项|答案)?\s*[：:]?\s*(?=\W*[A-J](?![A-Za-z]))"
+    r"|\b(?:correct|right)\s+(?:option|choice)(?:\s+is\b|\s*[:：])"
+    r"|\b(?:option|choice)\s+(?=\$?\(?[A-J]\b(?!\s*[:：.)]\s*\S))"
+    r"|(?:最终|最后|正确)?(?:答案|结果)(?:应该|应)?(?:是|为|：|:|选择?)\s*[:：]?|答\s*[：:]"
+    r"|选择?(?:项|答案)?\s*[：:]?\s*(?=\W{0,8}[A-J](?![A-Za-z]))"
     r"|(?:故|应|所以|因此)(?:选择?|填)\s*[：:]?"
     r"|选\s*[：:]?\s*(?=\$*\s*\\(?:text|mathrm|rm|mathbf)\s*\{?\s*[A-J])",
     re.IGNORECASE,
 )
 _OURS = re.compile(r"\$([^$\n]+)\$ is (?:our|the) (?:final )?answer")
 _MARKUP = re.compile(r"[\s*_:：`]*")
+# "D 【…】", "C is the closest": a choice with words after it.
+_LETTER_FIRST = re.compile(
+    r"[\s$(*]*(?:\\(?:text|mathrm|rm|mathbf|textbf)\s*\{?\s*)?([A-J])(?![A-Za-z0-9_=^(])[}$)*]*"
+    r"\s*(?:[:：.,，。；、)]\s*(?!\s*[A-J]\b)[^\s\d]|【|选项|项|\s(?:is|because|since|as)\b)"
+)
+_JUDGED = re.compile(
+    r"(?:in)?correct\b(?!\s*(?:[:：]|answer))|right\b|wrong\b|consistent|valid|reasonable", re.IGNORECASE
+)
 # What follows "the answer is" and is no answer.
 _NO_ANSWER = re.compile(
-    r"(?:in)?correct\b|(?:as|the) follow|right\b|wrong\b|below|above|found|shown|obtained|given by|therefore\b|not\b|a\b|an\b|in the\b",
+    r"(?:in)?correct\b|(?:as|the) follow|right\b|wrong\b|below|above|found|shown|obtained|given by|therefore\b|not\b"
+    r"|an?\b|in the\b",
     re.IGNORECASE,
 )
+_CHECKING = re.compile(r"\b(?:check|verify|confirm|test)\b[^.]*$|(?:检验|验证)[^。]*$", re.IGNORECASE)
+MAX_STATEMENTS = 50  # that are looked at from the end: a model in a loop makes thousands
+MAX_CHOICE = 200  # characters of a choice with what it says
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,15 +67,14 @@ def said(text: str, question: str) -> Said | None:
     sentences = Sentences.of(text)
     fallback: Said | None = None
     for place in reversed(places[-MAX_STATEMENTS:]):
+        if _CHECKING.search(text, max(0, place.start() - 30), place.start()):
+            continue
         found = _at(sentences, place.end(), question)
         if found is not None and not found.plain:
             return found
         if found is not None and not (fallback and not _NO_ANSWER.match(fallback.text)):
             fallback = found
     return fallback
-
-
-MAX_STATEMENTS = 50  # that are looked at from the end: a model in a loop makes thousands
 
 
 def _at(sentences: Sentences, position: int, question: str) -> Said | None:
@@ -69,20 +84,21 @@ def _at(sentences: Sentences, position: int, question: str) -> Said | None:
     sentence = sentences.text[start : sentences.end_after(start + 1)].strip().strip("*").strip()
     if not sentence:
         return None
-    value = core(sentence, question)
-    return Said(start, sentence, plain=True) if value is None else Said(start, value, plain=False)
+    value = None if _JUDGED.match(sentence) else core(sentence, question)
+    if value is None:
+        return Said(start, sentence, plain=True)
+    return Said(start, value, plain=re.search(r"[\d\\$]", value) is None and choice(value[:MAX_CHOICE]) is None)
 
 
 def core(sentence: str, question: str) -> str | None:
     """The value in a sentence: itself if it is one, else the last that it states; None if it states none."""
+    if letter := _LETTER_FIRST.match(sentence):
+        return letter[1]
     if choice(sentence[:MAX_CHOICE]) is not None and len(sentence) <= MAX_CHOICE:
         return sentence
     if _quoted(sentence, question) or (is_value(sentence, question) and not _one_formula(sentence)):
         return sentence
     return value_in(sentence, question)
-
-
-MAX_CHOICE = 200
 
 
 def _one_formula(sentence: str) -> bool:

@@ -11,8 +11,8 @@ from bisect import bisect_right
 from dataclasses import dataclass
 
 from dataset.extraction.around import sign_before, unit_after
-from dataset.extraction.formulas import Span, formulas, only_a_name, value_of
-from dataset.grading import phrases
+from dataset.extraction.formulas import Span, formulas, is_computation, is_sum, only_a_name, value_of
+from dataset.grading import phrases, question_hints
 from dataset.grading.lexer import Hints, Unreadable
 from dataset.grading.normalize import MAX_CHARACTERS, clean
 from dataset.grading.parser import read
@@ -28,20 +28,26 @@ _NUMBER = rf"(?<![A-Za-z0-9_.])[-−]?(?:{_PLAIN})"
 _VALUE = re.compile(
     rf"(?P<clock>{_HALF_DAY}?(?<![\d.:])\d{{1,2}}(?::\d{{2}}(?::\d{{2}})?(?:\s*[ap]\s?\.?\s?m\b\.?)?|\s*[ap]\s?\.?\s?m\b\.?"
     rf"|\s*o'?\s?clock)|{_HALF_DAY}\d{{1,2}}[时点](?:\d{{1,2}}分?|半|整)?|(?<!\d)\d{{1,2}}[时点](?:\d{{1,2}}分|半|整)"
-    rf"|(?:half|quarter|(?<![\w.])\d{{1,2}}(?: minutes)?)\s+(?:past|to)\s+(?:\d{{1,2}}\b|{'|'.join(phrases.HOURS)})\b)"
+    rf"|\b(?:half past|quarter (?:past|to)|\d{{1,2}} minutes (?:past|to))\s+(?:\d{{1,2}}|{'|'.join(phrases.HOURS)})\b)"
     rf"|(?P<date>\b{_MONTH}\s+\d{{1,2}}(?:st|nd|rd|th)?(?:,?\s+\d{{4}})?\b|(?:\d{{4}}年)?\d{{1,2}}月\d{{1,2}}[日号])"
-    r"|(?P<remainder>(?<![\w.])\d+\s*(?:余数?[是为]?|\.{3,6}|…+|,?\s*(?:with\s+)?(?:a\s+)?remainder(?:\s+of)?|rem\.?|R)\s*\d+"
+    r"|(?P<remainder>(?<![A-Za-z0-9.])\d+\s*(?:余数?[是为]?|\.{3,6}|…+|,?\s*(?:with\s+)?(?:a\s+)?remainder(?:\s+of)?|rem\.?|R)\s*\d+"
     r"(?![\d.]))"
-    r"|(?P<ratio>(?<![\w.:])\d+(?:\.\d+)?(?:\s*[:：∶]\s*\d+(?:\.\d+)?)+(?![\w:]))"
+    r"|(?P<ratio>(?<![A-Za-z0-9.:])\d+(?:\.\d+)?(?:\s*[:：∶]\s*\d+(?:\.\d+)?)+(?![A-Za-z0-9:]))"
     rf"|(?P<number>{_NUMBER}(?:e[-+]?\d+(?!\w))?(?:又\s*\d+/\d+|分之\d+|\s+\d+/\d+(?![\d/])|\s*/\s*\d+(?![\d/]))?"
     r"(?:\s*\\?[%％])?)",
     re.IGNORECASE,
 )
 BETWEEN = re.compile(
-    r"(?:\s|[,，、;；$]|\\(?:quad|qquad|[,;: ])|\b(?:and|or|as well as)\b|或者?|和|与|以及|及|\\text\{\s*(?:and|or)\s*\})+"
+    r"(?:\s|[,，、;；$]|\\(?:quad|qquad|[,;: ])|\b(?:and|or|as well as)\b|或者?|和|与|以及|及"
+    r"|\\text\{\s*(?:and|or)\s*\})+"
 )
+_JOINT = re.compile(r"and|or|或|和|与|及")
+_WRITTEN = re.compile(r"\w")
+# "$$13$$:$$10$$" and "$$3$$小时$$20$$分" are one value each.
+_APART = re.compile(r"(?<=\d)\s*\$+(\s*(?:[:：]|[点时元角]|小时|分钟?)\s*)\$+(?=\s*\d)")
 _CONDITION = re.compile(
-    r"\b(?:when|if|for|where|since|because|as|at|given|with|let|attained|iff)(?:\s+(?:and only if|all|any|every|some|that))?"
+    r"\b(?:when|if|for|where|since|because|as|at|given|with|let|attained|iff)"
+    r"(?:\s+(?:and only if|all|any|every|some|that))?"
     r"\s*[,:]?\s*$",
     re.IGNORECASE,
 )
@@ -67,6 +73,7 @@ class Sentences:
 
     @classmethod
     def of(cls, text: str) -> Sentences:
+        text = _APART.sub(lambda match: match[0].replace("$", " "), text)  # as long as before: positions stay
         spans = formulas(text)
         starts = [span.start for span in spans]
         ends = []
@@ -116,24 +123,33 @@ def _in_sentence(sentences: Sentences, start: int, end: int, question: str | Non
         position = span.end
         if span.formula and only_a_name(span.text):
             name = span.text
-        elif span.formula:
+        elif span.formula and _WRITTEN.search(span.text):
             candidates.append(span)
     candidates = [span for span in candidates if not _is_condition(text, span)] or candidates
     if not candidates:
         return None, name
-    return ", ".join(_whole(text, span, question) for span in _run(text, candidates)), name
+    return ", ".join(_whole(text, span, question) for span in _run(text, candidates, question)), name
 
 
-def _run(text: str, candidates: list[Span]) -> list[Span]:
-    """The last candidate with those before it that only a comma, "and" or "or" parts from it."""
+def _run(text: str, candidates: list[Span], question: str | None) -> list[Span]:
+    """The last candidate with those before it that only a comma, "and" or "or" parts from it, if they are one answer.
+
+    They are where "is" or "are" stands before them, where "and" or "or" is in between, or where several are asked for.
+    """
     run = [candidates[-1]]
+    joined = False
     for span in reversed(candidates[-MAX_RUN:-1]):
-        behind = unit_after(text, span.end)[1]
-        if not BETWEEN.fullmatch(text, behind, run[0].start):
+        parting = BETWEEN.fullmatch(text, unit_after(text, span.end)[1], run[0].start)
+        if not parting or not parting[0].strip("$ \t\n") or (span.formula and is_computation(span.text)):
             break
+        joined = joined or _JOINT.search(parting[0]) is not None
         run.insert(0, span)
-    states = _STATES.search(text, max(0, run[0].start - _NEAR), run[0].start)
-    return run if states or all(span.formula for span in run) else run[-1:]
+    if len(run) == 1 or (run[-1].formula and is_computation(run[-1].text)):
+        return run[-1:]
+    states = _STATES.search(text, max(0, run[0].start - _NEAR), run[0].start) is not None
+    if all(span.formula for span in run):
+        return run if states or joined or question_hints.several(question) else run[-1:]
+    return run if states else run[-1:]
 
 
 def _is_condition(text: str, span: Span) -> bool:
@@ -148,7 +164,7 @@ def _whole(text: str, span: Span, question: str | None) -> str:
     """What a candidate states, with the sign before it and the unit behind it."""
     value = value_of(span.text, question) if span.formula else span.text.strip().rstrip(",")
     sign = "" if "=" in value or value.startswith(("-", "−")) else sign_before(text, span.start)
-    return sign + value + unit_after(text, span.end)[0]
+    return sign + value + ("" if is_sum(value) else unit_after(text, span.end)[0])
 
 
 def is_value(text: str, question: str | None = None) -> bool:
@@ -156,7 +172,10 @@ def is_value(text: str, question: str | None = None) -> bool:
     cleaned = phrases.without_lead(clean(text[:MAX_CHARACTERS]))
     if len(text) > MAX_CHARACTERS or not cleaned:
         return False
-    if any(kind(cleaned) is not None for kind in (phrases.choice, phrases.clock, phrases.date, phrases.remainder, phrases.number)):
+    if any(
+        kind(cleaned) is not None
+        for kind in (phrases.choice, phrases.clock, phrases.date, phrases.remainder, phrases.number)
+    ):
         return True
     try:
         node = read(cleaned, Hints(question))

@@ -44,13 +44,19 @@ _LOOKS = re.compile(
 )
 _PAINT = re.compile(r"\\(?:color\s*\{[^{}]*\}|textcolor\s*\{[^{}]*\}|[hv]space\*?\s*\{[^{}]*\}|h?phantom\s*\{[^{}]*\})")
 _SPACING = re.compile(r"\\(?:quad|qquad|enspace|thinspace|medspace|thickspace|[,;:> ])(?![a-zA-Z])|\\(?=\s)|~|\\[,;:>]")
-_SEPARATED = re.compile(r"(?<![\d.])\d{1,3}(?:(?:\{,\}|,?\s*\\!\s*|\\[,;: ]|~|'|_| )\d{3})+(?![\d])")
-_SEPARATOR = re.compile(r"\{,\}|,?\s*\\!\s*|\\[,;: ]|[~'_ ]")
+_SEPARATED = re.compile(r"(?<![\d.])\d{1,3}(?:(?:\s?\{\s?,\s?\}|,?\s*\\!\s*|\\[,;: ]|~|'|_| )\d{3})+(?![\d])")
+_SEPARATOR = re.compile(r"\s?\{\s?,\s?\}|,?\s*\\!\s*|\\[,;: ]|[~'_ ]")
 _PER_HUNDRED = re.compile(r"百分之\s*(\d+(?:\.\d+)?)")
 # m and s alone are variables, m/s after a number is not.
 _SPEED = re.compile(r"(?<=\d)\s*(km|m|cm)\s*/\s*(s|h|hr|min)(\^\{?2\}?)?(?![A-Za-z^])")
 _MINUS = re.compile(r"^(?:minus|negative)\s+(?=[\d.])", re.IGNORECASE)
 _MINUS_ZH = re.compile(r"(?<!\w)负(?=[\d.])")
+_NAMED_SIGNS = {"greater": ">", "less": "<", "asciitilde": " ", "bar": "|", "backslash": "\\", "degree": r"^\circ "}
+_NAMED_SIGN = re.compile(r"\\text(greater|less|asciitilde|bar|backslash|degree)(?![a-z])(?:\{\})?")
+_UNIT_IN_BRACKETS = re.compile(  # 56(\text{cm}), 4.5\left( \rm h \right)
+    r"(?<=[\d}])\s*(?:\\left)?\(\s*\\(?:text|rm|mathrm)\s*\{?\s*([A-Za-z/]+)\s*\}?\s*(?:\\right)?\)(?=\s*\$*\.?$)"
+)
+_PARTED_POINT = re.compile(r"(\d+\.) (\d+)\.?\s*")
 _NOUN_IN_BRACKETS = re.compile(r"(?<=\d)\s*\(([\u4e00-\u9fff]{1,4})\)")  # 8(个)
 # 鸡23只, 兔有12只: what is counted stands before the numbers.
 _COUNT = r"\s*([\u4e00-\u9fff]{1,3}?)(?:有|是|:)?\s*(\d+(?:\.\d+)?)\s*([\u4e00-\u9fff]{0,2})\s*"
@@ -88,6 +94,10 @@ def clean(text: str) -> str:
             # "\\frac" is "\frac" that was escaped twice on its way; outside a matrix there are no rows to part.
             text = re.sub(r"\\\\(?=[a-zA-Z({\[!,;])", r"\\", text)
         text = text.replace(r"\\", ROW_BREAK)
+    if "\\text" in text or "\\rm" in text:
+        text = _UNIT_IN_BRACKETS.sub(r" \\text{\1}", _NAMED_SIGN.sub(lambda match: _NAMED_SIGNS[match[1]], text))
+    if match := _PARTED_POINT.fullmatch(text):
+        text = match[1] + match[2]
     text = _dollars(_off(text))
     text = _SEPARATED.sub(lambda match: _SEPARATOR.sub("", match[0]), text)
     text = text.replace(r"\!", "")

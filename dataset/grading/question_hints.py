@@ -22,11 +22,14 @@ _FACTORED = re.compile(r"\bfactor(?:ed|ize|ise)?\b(?! of| in|s)|因式分解|分
 _PRIMITIVE = re.compile(r"\\gcd|greatest common (?:divisor|factor) of|relatively prime")
 # Wordings that ask for several values without saying how they are to be written.
 _SEVERAL = re.compile(
-    r"(?:find|solve for|determine|what are|compute|give|求|计算)[^.?。？]{0,60}?(?:\band\b|,|和|与|、)|solve\b|solutions|roots|"
-    r"(?:find|determine) all|how many \w+ and how many|each\b|respectively|各|解方程|解得|\(2\)|（2）|(?:几|多少)[^?？]*(?:几|多少)",
+    r"(?:find|solve for|determine|what are|compute|give|求|计算)[^.?。？]{0,60}?(?:\band\b|,|和|与|、)|solve\b"
+    r"|solutions|roots|(?:find|determine) all|how many \w+ and how many|each\b|respectively|各|解方程|解得|\(2\)|（2）|"
+    r"(?:几|多少)[^?？]{0,60}(?:几|多少)",
     re.IGNORECASE,
 )
-_ONE_OF_SEVERAL = re.compile(r"\b(?:only )?one of\b[^.?]*\bnot both\b|enter only one|any one of\b|one possible", re.IGNORECASE)
+_ONE_OF_SEVERAL = re.compile(
+    r"\b(?:only )?one of\b[^.?]*\bnot both\b|enter only one|any one of\b|one possible", re.IGNORECASE
+)
 _ORDERED = re.compile(r"\border\b|排列|顺序", re.IGNORECASE)
 _BASES = dict(zip(
     str.split("two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen sixteen"),
@@ -34,7 +37,7 @@ _BASES = dict(zip(
 ))  # fmt: skip
 _BASE = re.compile(r"base[- $]*(\d+|[a-z]+)|(\d+|[二三四五六七八九十]) ?进制", re.IGNORECASE)
 _HOW_MANY = re.compile(
-    r"(?:how many|number of|how much|in|express\w* \w+ \w+ in)\s+(square |cubic )?([a-z]+)", re.IGNORECASE
+    r"\b(?:how many|number of|how much|in|express\w* \w+ \w+ in)\s+(square |cubic )?([a-z]+)", re.IGNORECASE
 )
 _HOW_MANY_ZH = re.compile(r"(?:多少|几)个?([^\d\s，。？?,.、：]{1,5})")
 
@@ -128,6 +131,7 @@ def unit_words(question: str | None) -> list[str]:
     if question is None:
         return []
     words = ["".join(part or "" for part in match.groups()) for match in _HOW_MANY.finditer(question)]
+    words = [word for word in words if word != "in"]
     for match in _HOW_MANY_ZH.finditer(question):
         words += [match[1][:length] for length in range(len(match[1]), 0, -1)]
     return words

@@ -3,35 +3,37 @@
 {"problem": "How many vertical asymptotes does the graph of $y=\\\\frac{2}{x^2+x-6}$ have?", "level": "Level 3",
  "type": "Algebra", "solution": "The denominator … Therefore, the graph has $\\\\boxed{2}$ …", "idx": 0}
 
-The reference is the last box of the solution: 90 solutions box an intermediate result as well.
+The reference is what `dataset.answers.extract` finds in the solution: in eight, several boxes are one answer; 90 box an
+intermediate result as well.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
-from dataset.answers import boxes
+from dataset.answers import boxes, extract
 from dataset.types import Problem
 from evaluator.benchmarks.types import Benchmark
 from sandbox.errors import InputError
 
 
 def read(row: Mapping[str, Any], index: int) -> Problem:
-    """The problem in `row`; the last box of its solution is the answer."""
-    answers = boxes(row["solution"])
-    if not answers:
+    """The problem in `row`; its reference is found in the solution as a model's answer is."""
+    if not boxes(row["solution"]):
         raise InputError("the solution has no box")
-    return Problem(
+    problem = Problem(
         id=f"math/{row.get('idx', index)}",
         source="math",
         language="en",
         question=row["problem"],
-        answer=answers[-1],
+        answer=None,
         subject=row["type"],
         level=str(row["level"]).removeprefix("Level "),
         split="test",
     )
+    return replace(problem, answer=extract(row["solution"], problem))
 
 
 BENCHMARK = Benchmark(

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from dataset.answers import boxes, extract, extract_from_turns, last_number
+from dataset.answers import boxes, extract, extract_from_turns
+from dataset.extraction.values import last_value
 from dataset.types import Problem, Turn
 
 LIST = "Enter all the solutions, separated by commas."
@@ -27,10 +28,27 @@ def problem(question: str = "How many?") -> Problem:
         (r"\\boxed{10}", "10"),
         ("\\boxed{11\nand then nothing closes", "11"),
         (r"\boxed{} and nothing else, 12", "12"),
-        (r"The answer is \boxed{3}. The answer is 4.", "3"),
+        (r"The answer is \boxed{3}. The answer is 4.", "4"),
+        (r"The answer is \boxed{3}. The answer is correct.", "3"),
+        (r"At first \boxed{5}. Final: \boxed{}", None),
+        (r"At first \boxed{5}. But on a second look it is \boxed{", None),
+        (r"so $a = -8\cdot 32 = -\boxed{256}$.", "-256"),
+        (r"The range is $5 - \boxed{2}$.", "2"),
+        (r"It is -$\boxed{5}$.", "-5"),
+        (r"So $x = \pm\boxed{3}$.", r"\pm 3"),
+        (r"That is $\boxed{25}\%$ of it.", "25%"),
+        (r"It has $\boxed{30}^\circ$.", r"30^\circ"),
+        (r"So $\boxed{25}\text{ km}$.", r"25 \text{km}"),
+        (r"所以是\boxed{3}小时。", "3小时"),
+        (r"It takes \boxed{3} in all.", "3"),
+        (
+            r"First $\boxed{200}$, then $\boxed{255}$, which makes $455$. Final Answer: The final answer is $455$.",
+            "455",
+        ),
+        (r"We find \boxed{a \ll b}, so it is choice D.", "D"),
     ],
 )
-def test_last_box_is_the_answer(text: str, expected: str) -> None:
+def test_last_box_or_a_later_statement_is_the_answer(text: str, expected: str | None) -> None:
     assert extract(text, problem()) == expected
 
 
@@ -40,14 +58,16 @@ def test_last_box_is_the_answer(text: str, expected: str) -> None:
         (r"$x=\boxed{-2}$ and $x=\boxed{1}$", LIST, "-2, 1"),
         (r"$\boxed{3}$ and again $\boxed{3}$", LIST, "3"),
         (r"$\boxed{3}$, $\boxed{4}$, so $\boxed{3, 4}$", LIST, "3, 4"),
-        (r"$\boxed{-2}$ and $\boxed{1}$", "What is x?", "1"),
+        (r"$\boxed{-2}$ and $\boxed{1}$", "What is x?", "-2, 1"),
+        (r"At first \boxed{2}. Then we add \boxed{3}.", "What is x?", "3"),
+        (r"$\boxed{x+11}$ or $\boxed{11+x}$", "Simplify it.", "x+11"),
+        (r"$\boxed{(1,2)}$ and $\boxed{(3,4)}$", "Enter the coordinates of one of the foci, not both.", "(3,4)"),
+        (r"$k = \boxed{45}$ and $n = \boxed{2}$", "Find $k$ and $n$.", "k = 45, n = 2"),
         (r"$d=\boxed{-3}$. Note: $\boxed{3}$ is also accepted as an answer.", "What is d?", "-3"),
         (r"$\boxed{12}=6$. Therefore, $6$ is our answer.", "Find it.", "6"),
     ],
 )
-def test_several_boxes_are_joined_only_where_several_answers_are_asked_for(
-    text: str, question: str, expected: str
-) -> None:
+def test_several_boxes_are_joined_where_they_are_one_answer(text: str, question: str, expected: str) -> None:
     assert extract(text, problem(question)) == expected
 
 
@@ -64,7 +84,15 @@ def test_several_boxes_are_joined_only_where_several_answers_are_asked_for(
         ("The answer is that they pay $18 in all. Bye.", "18"),
         ("The answer is 5. Wait. The answer is 6.", "6"),
         ("答案是18元。", "18元"),
-        ("答：他们一共走了18千米。", "18"),
+        ("答：他们一共走了18千米。", "18千米"),
+        ("综上，选$\\text{C}$．", "\\text{C}"),
+        ("综上，选$$\\text{C}$$．", "\\text{C}"),
+        ("故答案选择：$\\text{A}$选项．", "A"),
+        ("故选: D 【点晴】本题主要考查复数", "D"),
+        ("The answer is 2:25 P.M.", "2:25 P.M"),
+        ("The answer is 3 remainder 2.", "3 remainder 2"),
+        ("Answer \\( (9+1) \\)", "(9+1)"),
+        ("Final Answer: the area of $PQRS$ equals 120.", "120"),
         ("答案：$\\frac{3}{4}$", r"\frac{3}{4}"),
         ("所以选C。", "C"),
         ("故答案为：12。", "12"),
@@ -112,6 +140,34 @@ def test_choice_letter_is_found_where_the_question_has_choices() -> None:
 @pytest.mark.parametrize(
     ("text", "expected"),
     [
+        (r"So $x=\frac{3}{5}$.", r"x=\frac{3}{5}"),
+        (r"It is $\sqrt{5}$.", r"\sqrt{5}"),
+        (r"It is $10^{5}$.", "10^{5}"),
+        (r"It is $\log_2 3$.", r"\log_2 3"),
+        (r"Hence $y=x^2$.", "y=x^2"),
+        (r"Then $S = 2 + 3 = 5$.", "S = 5"),
+        (r"So $A_2^2 \times C_3^1 = 6$ ways.", "6"),
+        (r"We conclude that $t \in (-\infty, 2]$.", r"t \in (-\infty, 2]"),
+        (r"The minimum is $3$ when $x = 1$.", "3"),
+        (r"当$x=1$时，最小值为$3$，此时$x=1$时取等号。", "3"),
+        (r"So the greatest $k$ must be 34.", "34"),
+        (r"The solutions are $x=2$ and $x=5$.", "x=2, x=5"),
+        ("The values are 2, 3 and 5.", "2, 3, 5"),
+        ("There were 1 000 visitors", "1 000"),
+        ("It leaves at half past three.", "half past three"),
+        ("商是3余2。", "3余2"),
+        ("She pays $18 and he pays $20 in all.", "20"),
+        (r"即为$$13$$:$$10$$．", "13  :  10"),
+        (r"so it's $\text{D}$.", r"\text{D}"),
+    ],
+)
+def test_last_value_is_whole_and_no_number_out_of_a_formula(text: str, expected: str) -> None:
+    assert last_value(text) == expected
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
         ("from 3 to 1,234.5 in all", "1,234.5"),
         ("about 3/4 of it", "3/4"),
         ("it fell by -5", "-5"),
@@ -122,8 +178,8 @@ def test_choice_letter_is_found_where_the_question_has_choices() -> None:
         ("none", None),
     ],
 )
-def test_last_number(text: str, expected: str | None) -> None:
-    assert last_number(text) == expected
+def test_last_value_in_plain_words(text: str, expected: str | None) -> None:
+    assert last_value(text) == expected
 
 
 @pytest.mark.parametrize("text", ["", "   ", "no number here", "```output", "```python", "\\boxed{", "$", "\\"])
