@@ -300,7 +300,7 @@ class Engine:
         slot = min(pool.slots, key=self._sessions_of)
         self._opening[slot] += 1
         try:
-            order = {"op": "open", "id": name, "limits": limits.to_json(), "kind": slot.richest("warm")}
+            order = {"op": "open", "id": name, "limits": limits.to_json(), "kind": slot.kind_for_session()}
             await slot.open(name, order)
         finally:
             self._opening[slot] -= 1
@@ -393,6 +393,7 @@ class Engine:
         while True:
             await asyncio.sleep(min(1.0, self._ttl / 4))
             now = time.monotonic()
+            self._ready().save_memory()
             for session in list(self._sessions.values()):
                 if not session.busy and now - session.used > session.ttl_seconds:
                     await self._end_session(session, f"it was idle for more than {session.ttl_seconds:g} seconds")

@@ -10,15 +10,17 @@ import os
 import socket
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 from sandbox import wire
+from sandbox.engine import memory
 from sandbox.engine.channel import Channel
 from sandbox.engine.environment import ENVIRONMENT
-from sandbox.engine.libraries import KINDS, kind_for, to_load
+from sandbox.engine.libraries import Kinds, richest
 from sandbox.engine.pipes import Pipes
 from sandbox.errors import BY_NAME, SandboxError, SandboxUnavailable, SessionLost
 from sandbox.jail import Tier, tree
@@ -26,6 +28,7 @@ from sandbox.jail import Tier, tree
 log = logging.getLogger("sandbox.engine")
 
 _START_SECONDS = 120.0  # imports from a cold disk; past it something is wrong
+_MOST_KINDS = 6  # that are made on demand: each is 40 to 120 MiB
 _ROOT = str(Path(__file__).parents[2])
 _BOOT = "import sys; sys.path.append(sys.argv.pop()); from sandbox.supervisor.launcher import main; main()"
 
@@ -42,6 +45,7 @@ class SlotHandle:
         self._when_done: dict[str, Callable[[], None]] = {}
         self.alive = False
         self.zygotes = {"bare"}  # by kind; the slot has that one whenever it lives
+        self.leaving: set[str] = set()  # kinds whose zygote ends with the programs it has
         self.pidfd: int | None = None  # of the slot, where it has a pid namespace of its own
         self.ready: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 
@@ -51,12 +55,20 @@ class SlotHandle:
 
     def kind_for(self, code: str) -> str:
         """Of the zygotes that are here, the kind to fork a program from: the one it needs, else the next poorer one."""
-        needed = kind_for(code)
+        needed = self._pool.kinds.of(code)
         self._pool.want(needed)
-        return self.richest(needed)
+        return richest(needed, self.zygotes)
 
-    def richest(self, most: str) -> str:
-        return next(kind for kind in KINDS[KINDS.index(most) :: -1] if kind in self.zygotes)
+    def kind_for_session(self) -> str:
+        """That of sessions, whose cells are not known yet."""
+        return richest("warm", self.zygotes)
+
+    def give_up_zygote(self, kind: str) -> None:
+        """Fork no more programs from it; it ends when those it has forked have ended."""
+        self.zygotes.discard(kind)
+        self.leaving.add(kind)
+        with contextlib.suppress(SandboxUnavailable):
+            self._channel.send({"op": "give_up", "kind": kind})
 
     def adopt_zygote(self, kind: str, sock: socket.socket) -> None:
         self._channel.send({"op": "zygote", "kind": kind}, [sock.fileno()])
@@ -140,6 +152,10 @@ class SlotHandle:
             self._fail(name, SessionLost(message["reason"]))
             self._answer("end " + name, None)
         elif message.get("zygote") == "died":
+            if message["kind"] in self.leaving:
+                self.leaving.remove(message["kind"])
+                self._pool.zygote_left(message["kind"])
+                return
             self._pool.restarts += 1
             if message["kind"] != "bare":
                 self.zygotes.discard(message["kind"])
@@ -169,7 +185,9 @@ class SlotHandle:
 
     def _died(self) -> None:
         self.alive = False
-        self.zygotes = {"bare"}
+        self.zygotes, leaving, self.leaving = {"bare"}, self.leaving, set()
+        for kind in leaving:
+            self._pool.zygote_left(kind)
         self._forget_pidfd()
         for name in list(self._open):
             self._fail(name, SandboxUnavailable("the process that ran it died"))
@@ -203,7 +221,7 @@ class Pool:
         session_ended: Callable[[str, str], None],
         slot_died: Callable[[SlotHandle], None],
     ) -> None:
-        self._workers, self._preload, self.tier = workers, preload, tier
+        self._workers, self.kinds, self.tier = workers, Kinds(preload), tier
         self._slot_free, self.session_ended = slot_free, session_ended
         self.slot_died = slot_died
         self.slots: list[SlotHandle] = []
@@ -212,7 +230,9 @@ class Pool:
         self._process: subprocess.Popen[bytes] | None = None
         self._tasks: set[asyncio.Task[None]] = set()
         self._mothers: dict[str, Channel] = {}  # by kind of their zygotes
+        self._leaving: dict[str, Channel] = {}  # mothers whose zygotes end, and they with the last of them
         self._wanted: set[str] = set()  # kinds whose mothers were asked for
+        self._used: dict[str, float] = {}  # when a program last asked for a kind that is not there from the start
 
     async def start(self) -> None:
         async with asyncio.timeout(_START_SECONDS):
@@ -220,8 +240,9 @@ class Pool:
             self.slots.clear()
             self.slots.extend([self._new_slot(index) for index in range(self._workers)])
             self._mothers.clear()
+            self._leaving.clear()
             self._wanted.clear()
-            if self._preload:
+            if self.kinds.any_loaded:
                 await self._new_mother("warm")
             for slot in self.slots:
                 await slot.ready
@@ -229,7 +250,7 @@ class Pool:
 
     async def _launch(self) -> None:
         ours, theirs = wire.pair()
-        settings = {"isolation": self.tier.name, "preload": list(self._preload), "cgroups": self.tier.cgroups,
+        settings = {"isolation": self.tier.name, "cgroups": self.tier.cgroups,
                     "paths": tree.runtime_paths(), "slots": self._workers}  # fmt: skip
         with theirs:
             python = [sys.executable, "-s", "-P", "-X", "utf8", "-c", _BOOT]
@@ -264,16 +285,44 @@ class Pool:
 
     async def _new_mother(self, kind: str) -> None:
         parent = self._warden if kind == "warm" else self._mothers["warm"]
-        ours = self._order(parent, {"op": "mother", "load": list(to_load(kind, self._preload))})
+        ours = self._order(parent, {"op": "mother", "load": list(self.kinds.to_load(kind))})
         self._mothers[kind] = await self._greet(ours, "mother", partial(self._mother_died, kind))
 
     def want(self, kind: str) -> None:
-        """See to it that there will be zygotes of this kind, if this engine is to have such."""
-        if kind in self._wanted or "warm" not in self._mothers or not to_load(kind, self._preload):
+        """See to it that there will be zygotes of this kind, unless memory is short."""
+        if kind in ("bare", "warm"):
+            return
+        self._used[kind] = time.monotonic()
+        if kind in self._wanted or kind in self._leaving or "warm" not in self._mothers or memory.is_short():
             return
         self._wanted.add(kind)  # for good, should it not start: the next one would not, either
-        if kind not in self._mothers:
-            self._spawn(self._supply(kind))
+        self._spawn(self._supply(kind))
+        on_demand = [other for other in self._mothers if other != "warm"]
+        if len(on_demand) >= _MOST_KINDS:
+            self._give_up(min(on_demand, key=self._last_use))
+
+    def _last_use(self, kind: str) -> float:
+        return self._used.get(kind, 0.0)
+
+    def save_memory(self) -> None:
+        """Where memory is short, end the zygotes of the kind that was asked for least lately. Call it now and then."""
+        on_demand = [kind for kind in self._mothers if kind != "warm"]
+        if on_demand and not self._leaving and memory.is_short():
+            self._give_up(min(on_demand, key=self._last_use))
+
+    def _give_up(self, kind: str) -> None:
+        self._leaving[kind] = self._mothers.pop(kind)
+        self._wanted.discard(kind)
+        self._used.pop(kind, None)
+        for slot in self.slots:
+            if kind in slot.zygotes:
+                slot.give_up_zygote(kind)
+        self.zygote_left(kind)
+
+    def zygote_left(self, kind: str) -> None:
+        """A slot has one zygote less of a kind that was given up; the mother goes with the last."""
+        if kind in self._leaving and not any(kind in slot.leaving for slot in self.slots):
+            self._leaving.pop(kind).close()
 
     async def _supply(self, kind: str) -> None:
         """A mother of this kind, and from her a zygote for each slot that has none."""
@@ -340,7 +389,7 @@ class Pool:
             await asyncio.sleep(1.0)  # without open files, say; a slot that dies while it starts is replaced anew
 
     def _mother_died(self, kind: str) -> None:
-        if not self.closed:
+        if self._leaving.pop(kind, None) is None and not self.closed:
             self.restarts += 1
             del self._mothers[kind]
             if kind == "warm":
@@ -384,7 +433,7 @@ class Pool:
             task.cancel()
         for slot in self.slots:
             slot.close()
-        for mother in self._mothers.values():
+        for mother in (*self._mothers.values(), *self._leaving.values()):
             mother.close()
         if warden := getattr(self, "_warden", None):
             warden.close()

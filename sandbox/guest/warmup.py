@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+from collections.abc import Callable
 
 from sandbox.guest import heap
 
@@ -77,13 +78,52 @@ def exercise_sympy() -> None:
             eval(expression, scope)  # ours, not a user's
 
 
+def exercise_pandas() -> None:
+    """A table's common paths: made, grouped, printed."""
+    import pandas  # type: ignore[import-untyped, unused-ignore]
+
+    table = pandas.DataFrame({"a": [1, 2, 2], "b": [0.5, 1.5, 2.5], "c": ["x", "y", "y"]})
+    (
+        str(table),
+        repr(table.groupby("a")["b"].mean()),
+        table.describe(),
+        table.sort_values("b"),
+        table["c"].value_counts(),
+    )
+    str(table.merge(table, on="a")), table.loc[table["a"] > 1, "b"].sum(), str(table.to_dict())
+
+
+def exercise_matplotlib() -> None:
+    """Draw a figure once: fonts are looked for, the renderer is loaded."""
+    import io
+
+    import matplotlib.font_manager
+    import matplotlib.pyplot
+
+    figure, axes = matplotlib.pyplot.subplots()
+    axes.plot([0, 1], [0, 1], label="x")
+    axes.set_title("t")
+    axes.legend()
+    figure.savefig(io.BytesIO(), format="png")
+    matplotlib.pyplot.close(figure)
+    # A font is an open file, which no fork keeps: each opens those that it draws with.
+    matplotlib.font_manager._get_font.cache_clear()  # type: ignore[attr-defined, unused-ignore]
+
+
+EXERCISES: dict[str, Callable[[], None]] = {
+    "numpy": exercise_numpy,
+    "sympy": exercise_sympy,
+    "pandas": exercise_pandas,
+    "matplotlib.pyplot": exercise_matplotlib,
+}
+
+
 def warm_up(libraries: list[str], proc: int) -> None:
     """Import the libraries, exercise what the first call of each makes slow, and settle the memory for forking."""
     for name in libraries:
         importlib.import_module(name)
-    if "numpy" in libraries:
-        exercise_numpy()
-    if "sympy" in libraries:
-        exercise_sympy()
+    for name in libraries:
+        if exercise := EXERCISES.get(name):
+            exercise()
     heap.settle()
     heap.use_huge_pages(proc)

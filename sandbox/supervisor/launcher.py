@@ -22,7 +22,7 @@ import resource
 import signal
 import socket
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any, NoReturn
 
 from sandbox import cores, wire
@@ -120,8 +120,31 @@ def _fork_on_demand(
     os._exit(0)
 
 
+@contextlib.contextmanager
+def _folder_for_a_while(host: Host) -> Iterator[None]:
+    """Something to write into, where programs have their box: matplotlib, for one, is not loaded without. It is gone
+    with all that is in it before the first program is forked."""
+    if not host.isolated:
+        import tempfile  # only here: every fork of every program would copy it
+
+        before = dict(os.environ)
+        with tempfile.TemporaryDirectory() as folder:
+            os.environ.update(MPLCONFIGDIR=folder, HOME=folder)
+            yield
+        os.environ.clear()
+        os.environ.update(before)
+        return
+    linux.unshare(linux.CLONE_NEWNS)
+    linux.mount("box", tree.BOX, "tmpfs", linux.MS_NOSUID | linux.MS_NODEV | linux.MS_NOEXEC, "size=16m,mode=755")
+    for name in ("work", "tmp", "shm"):
+        os.mkdir(f"{tree.BOX}/{name}")
+    yield
+    linux.umount(tree.BOX)
+
+
 def _mother(channel: socket.socket, load: list[str], host: Host) -> NoReturn:
-    warm_up(load, host.proc)
+    with _folder_for_a_while(host):
+        warm_up(load, host.proc)
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)
     wire.send(channel, {"ready": "mother"})
 

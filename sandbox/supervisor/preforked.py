@@ -64,6 +64,12 @@ class Preforked:
             self._ready[kind] = self.begin(next(self._names), limits, session=False, kind=kind).name
             self._limits[kind] = limits
 
+    def give_up(self, kind: str) -> None:
+        """End the one of this kind that is ready."""
+        if life := self._lives.get(self._ready.pop(kind, "")):
+            life.killed = True
+            life.jail.kill()
+
 
 def _alike(ours: Limits, theirs: Limits) -> bool:
     """Whether what a process gives up on entering its jail is the same under both."""

@@ -64,6 +64,7 @@ class Slot:
         self._engine, self._host = engine, host
         self._outbox = Outbox(engine)
         self._lives: dict[str, Life] = {}
+        self._given_up: set[str] = set()  # kinds whose zygote ends with the last life it has forked
         self._jailer = Jailer(host, index)
         self._poll = Poll()
         self._zygotes = Zygotes(host.proc, self._poll, self._on_zygote)
@@ -177,6 +178,7 @@ class Slot:
     def _obey(self, message: wire.Message, descriptors: list[int]) -> None:
         {
             "zygote": self._adopt,
+            "give_up": self._give_up_kind,
             "run": self._run,
             "open": self._open,
             "cell": self._cell,
@@ -189,6 +191,18 @@ class Slot:
         (descriptor,) = descriptors
         self._zygotes.adopt(Zygote(socket.socket(fileno=os.dup(descriptor)), message["kind"]))
         self._preforked.prepare(kind=message["kind"])
+
+    def _give_up_kind(self, message: wire.Message, _: list[int]) -> None:
+        """Fork no more from a kind's zygote; what it has forked runs on, and it ends with the last of that."""
+        self._given_up.add(message["kind"])
+        self._preforked.give_up(message["kind"])
+        self._end_given_up(message["kind"])
+
+    def _end_given_up(self, kind: str) -> None:
+        if kind in self._given_up and not any(life.kind == kind for life in self._lives.values()):
+            self._given_up.remove(kind)
+            self._zygotes.dismiss(kind)
+            self._outbox.send({"zygote": "died", "kind": kind})
 
     def _fork_bare(self) -> None:
         self._zygotes.fork_bare()
@@ -303,6 +317,7 @@ class Slot:
     def _lose(self, zygote: Zygote) -> None:
         """A zygote has died: nobody will tell us how its programs end."""
         self._zygotes.forget(zygote)
+        self._given_up.discard(zygote.kind)
         for life in [life for life in self._lives.values() if life.kind == zygote.kind]:
             self._end(life, None, 0.0, 0, lost="its zygote died")
         self._outbox.send({"zygote": "died", "kind": zygote.kind})
@@ -335,8 +350,9 @@ class Slot:
         self, life: Life, status: int | None, cpu: float, rss: int, lost: str | None = None, at: float | None = None
     ) -> None:
         self._reaper.end(life, status, cpu, rss, lost, at)
-        if not life.session and life.cell is not None:
+        if not life.session and life.cell is not None and life.kind not in self._given_up:
             self._preforked.prepare(life.cell.limits, kind=life.kind)
+        self._end_given_up(life.kind)
 
 
 def _why_unready(life: Life) -> str | None:

@@ -47,6 +47,11 @@ class Zygotes:
         zygote.line.close()
         del self._by_kind[zygote.kind]
 
+    def dismiss(self, kind: str) -> None:
+        """Let one end that has nothing left to do, if it has not died."""
+        if zygote := self._by_kind.get(kind):
+            self.forget(zygote)
+
     def order(self, life: Life) -> None:
         """Have a life's process forked into its jail, and a line laid to it.
 
