@@ -83,6 +83,7 @@ def _server_config(arguments: argparse.Namespace) -> ServerConfig:
         max_body_bytes=arguments.max_body_bytes,
         max_connections=arguments.max_connections,
         drain_seconds=arguments.drain_seconds,
+        processes=arguments.processes,
     )
 
 
@@ -113,6 +114,9 @@ def _parser() -> argparse.ArgumentParser:
     command.add_argument("--port", type=int, default=default.port, help="0: any free one")
     command.add_argument("--uds", metavar="PATH", help="listen on a unix socket instead of a port; needs no token")
     command.add_argument("--workers", type=int, help="programs at a time (default: one a core)")
+    command.add_argument(
+        "--processes", type=int, default=default.processes, help="that answer on the one port; one for 8 workers or so"
+    )
     command.add_argument("--max-queue", type=int, default=default.max_queue, help="programs that may wait")
     command.add_argument("--max-sessions", type=int, default=default.max_sessions, help="live sessions")
     command.add_argument("--session-ttl-seconds", type=float, default=default.session_ttl_seconds)

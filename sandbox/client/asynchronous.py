@@ -20,7 +20,7 @@ import asyncio
 import contextlib
 from collections.abc import AsyncIterable, AsyncIterator, Iterable, Mapping, Sequence
 from types import TracebackType
-from typing import TYPE_CHECKING, Literal, Protocol, Self, TypedDict, Unpack
+from typing import TYPE_CHECKING, Literal, Protocol, Self, TypedDict, Unpack, cast
 
 from sandbox.errors import InputError, SandboxUnavailable, SessionLost
 from sandbox.types import ExecRequest, ExecResult, Limits, Mode
@@ -62,6 +62,12 @@ class EngineOptions(TypedDict, total=False):
     session_ttl_seconds: float
 
 
+class LocalOptions(EngineOptions, total=False):
+    """The same, and in how many processes of their own the engines are; left out or 1: one, in this process."""
+
+    processes: int
+
+
 class Door(Protocol):
     """Where the verbs go: the engine in this process (`embedded`) or a server (`remote`)."""
 
@@ -76,7 +82,7 @@ class Door(Protocol):
 
 
 def open_door(
-    url: str | Sequence[str] | None, token: str | None, patience_seconds: float, options: EngineOptions
+    url: str | Sequence[str] | None, token: str | None, patience_seconds: float, options: LocalOptions
 ) -> Door:
     """The door for these arguments, not started.
 
@@ -86,10 +92,15 @@ def open_door(
     if url is None:
         if token is not None:
             raise InputError("a token was given without the address of a server; an embedded sandbox takes none")
+        processes = options.pop("processes", 1)
+        if processes != 1:
+            from sandbox.client.local_server import LocalServer
+
+            return LocalServer(processes, options, patience_seconds=patience_seconds)
         from sandbox.client.embedded import Embedded
         from sandbox.engine import Engine
 
-        engine: Engine = Engine(**options)
+        engine: Engine = Engine(**cast(EngineOptions, options))
         return Embedded(engine)
     if options:
         names = ", ".join(options)
@@ -136,7 +147,7 @@ class AsyncSandbox:
         *,
         token: str | None = None,
         patience_seconds: float = 60.0,
-        **options: Unpack[EngineOptions],
+        **options: Unpack[LocalOptions],
     ) -> None:
         self._door = open_door(url, token, patience_seconds, options)
         self._starting: asyncio.Task[None] | None = None

@@ -21,7 +21,7 @@ from sandbox.client.asynchronous import (
     DEFAULT_LIMITS,
     AsyncSandbox,
     AsyncSession,
-    EngineOptions,
+    LocalOptions,
     RunOptions,
     as_request,
 )
@@ -96,7 +96,7 @@ class Sandbox:
         *,
         token: str | None = None,
         patience_seconds: float = 60.0,
-        **options: Unpack[EngineOptions],
+        **options: Unpack[LocalOptions],
     ) -> None:
         self._verbs = AsyncSandbox(url, token=token, patience_seconds=patience_seconds, **options)
         self._loop = _Loop()

@@ -51,6 +51,9 @@ class Embedded:
         return self._engine.status()
 
     async def run(self, request: ExecRequest) -> ExecResult:
+        return await self._once(request)
+
+    async def _once(self, request: ExecRequest) -> ExecResult:
         if request.key is None:
             return await self._engine.run(request)
         # A run without a session has no effect that a second run could repeat: it is killed at once when nobody waits.
@@ -64,7 +67,7 @@ class Embedded:
             deadline = time.monotonic() + request.queue_seconds
             while True:
                 try:
-                    return await self.run(request)
+                    return await self._once(request)
                 except Overloaded as error:
                     if time.monotonic() + error.retry_after_seconds > deadline:
                         raise

@@ -17,6 +17,7 @@ from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import AbstractAsyncContextManager
 from dataclasses import replace
+from types import MappingProxyType
 from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
@@ -61,7 +62,14 @@ class Remote:
         InputError: `url` is not an http, https or unix address.
     """
 
-    def __init__(self, url: str, *, token: str | None = None, patience_seconds: float = 60.0) -> None:
+    def __init__(
+        self,
+        url: str,
+        *,
+        token: str | None = None,
+        patience_seconds: float = 60.0,
+        headers: Mapping[str, str] = MappingProxyType({}),
+    ) -> None:
         parts = urlsplit(url)
         self._socket_path = parts.path if parts.scheme == "unix" and not parts.netloc else None
         if not self._socket_path and (parts.scheme not in ("http", "https") or not parts.hostname):
@@ -71,7 +79,7 @@ class Remote:
             )
         self._url = url.rstrip("/")
         self._patience_seconds = patience_seconds
-        self._headers = {"content-type": "application/json"}
+        self._headers = {"content-type": "application/json", **headers}
         if token is not None:
             if not (token.isascii() and token.isprintable()) or token != token.strip() or not token:
                 raise InputError("the token is empty or has characters that a header cannot carry; use printable ASCII")

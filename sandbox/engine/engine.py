@@ -103,6 +103,9 @@ class Engine:
 
     `preload` names the libraries that are imported once and shared by all runs. `isolation` "auto" takes the best
     tier this machine offers and never falls back to "none", which must be asked for by name.
+
+    Where several engines share a machine as one, its slots are `workers` of `all_slots`, from `first_slot` on: cores
+    and users go by that number. The names of its sessions begin with `session_prefix`.
     """
 
     def __init__(
@@ -114,8 +117,12 @@ class Engine:
         max_queue: int = 1024,
         max_sessions: int = 64,
         session_ttl_seconds: float = 600.0,
+        first_slot: int = 0,
+        all_slots: int | None = None,
+        session_prefix: str = "",
     ) -> None:
         self._workers = workers or len(os.sched_getaffinity(0))
+        self._first_slot, self._all_slots, self._session_prefix = first_slot, all_slots, session_prefix
         self._preload, self._isolation = preload, isolation
         self._max_queue, self._max_sessions, self._ttl = max_queue, max_sessions, session_ttl_seconds
         self._pool: Pool | None = None
@@ -143,7 +150,10 @@ class Engine:
             warnings.warn(
                 "isolation is off: programs run with the rights of this process", RuntimeWarning, stacklevel=2
             )
-        self._pool = Pool(self._workers, self._preload, tier, self._slot_free, self._session_ended, self._slot_died)
+        self._pool = Pool(
+            self._workers, self._preload, tier, self._slot_free, self._session_ended, self._slot_died,
+            first=self._first_slot, among=self._all_slots or self._workers,
+        )  # fmt: skip
         try:
             await self._pool.start()
         except BaseException:
@@ -296,7 +306,7 @@ class Engine:
         pool = self._ready()
         limits.check()
         self._make_room()
-        name = secrets.token_urlsafe(12)
+        name = self._session_prefix + secrets.token_urlsafe(12)
         slot = min(pool.slots, key=self._sessions_of)
         self._opening[slot] += 1
         try:
@@ -344,7 +354,7 @@ class Engine:
         session.busy = True
         try:
             self._make_room()
-            name = secrets.token_urlsafe(12)
+            name = self._session_prefix + secrets.token_urlsafe(12)
             await session.slot.open(name, {"op": "fork", "id": name, "session": session_id})
         finally:
             self._rest(session)

@@ -220,7 +220,11 @@ class Pool:
         slot_free: Callable[[SlotHandle], None],
         session_ended: Callable[[str, str], None],
         slot_died: Callable[[SlotHandle], None],
+        *,
+        first: int = 0,
+        among: int | None = None,
     ) -> None:
+        self._first, self._among = first, among or workers
         self._workers, self.kinds, self.tier = workers, Kinds(preload), tier
         self._slot_free, self.session_ended = slot_free, session_ended
         self.slot_died = slot_died
@@ -251,7 +255,7 @@ class Pool:
     async def _launch(self) -> None:
         ours, theirs = wire.pair()
         settings = {"isolation": self.tier.name, "cgroups": self.tier.cgroups,
-                    "paths": tree.runtime_paths(), "slots": self._workers}  # fmt: skip
+                    "paths": tree.runtime_paths(), "slots": self._among}  # fmt: skip
         with theirs:
             python = [sys.executable, "-s", "-P", "-X", "utf8", "-c", _BOOT]
             self._process = subprocess.Popen(
@@ -335,7 +339,7 @@ class Pool:
     def _new_slot(self, index: int) -> SlotHandle:
         """A slot that says itself when it is ready; it takes its place among the slots then."""
         slot = SlotHandle(self, index)
-        slot.connect(self._order(self._warden, {"op": "slot", "index": index}))
+        slot.connect(self._order(self._warden, {"op": "slot", "index": self._first + index}))
         if index < len(self.slots):
             self.slots[index] = slot
         return slot
@@ -347,7 +351,7 @@ class Pool:
 
     def _new_zygote(self, slot: SlotHandle, kind: str) -> None:
         beside = [] if slot.pidfd is None else [slot.pidfd]
-        with self._order(self._mothers[kind], {"op": "zygote", "index": slot.index}, beside) as ours:
+        with self._order(self._mothers[kind], {"op": "zygote", "index": self._first + slot.index}, beside) as ours:
             slot.adopt_zygote(kind, ours)
 
     @staticmethod

@@ -144,11 +144,13 @@ def fetch(work: int, names: tuple[str, ...], budget: int, most_seconds: float = 
                 if error.errno in EXHAUSTED:
                     raise
                 continue
-            with open(descriptor, "rb", buffering=0) as file:
-                about = os.fstat(descriptor)
-                if stat.S_ISREG(about.st_mode) and about.st_size <= budget:
+            about = os.fstat(descriptor)
+            if stat.S_ISREG(about.st_mode) and about.st_size <= budget:
+                with open(descriptor, "rb", buffering=0) as file:
                     found[name] = _read(file, about.st_size)
-                    budget -= len(found[name])
+                budget -= len(found[name])
+            else:
+                os.close(descriptor)
             if time.monotonic() > deadline:
                 raise SandboxUnavailable(f"the files to fetch were not read within {most_seconds:g} seconds")
     finally:

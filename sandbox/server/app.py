@@ -25,6 +25,7 @@ from sandbox.server.batch import batch_lines
 from sandbox.server.connections import Bounds, Connections
 from sandbox.server.guard import Guard
 from sandbox.server.metrics import Metrics
+from sandbox.server.processes import Router, Spread, sent_here
 from sandbox.server.schemas import (
     BatchBody,
     BatchLine,
@@ -73,11 +74,13 @@ def build_app(
         responses=_described(_FAILURES),
     )
     app.state.draining = False  # set by whoever ends the server
-    metrics = Metrics(door.status)
+    metrics = Metrics(door.status, sent_here)
     _add_error_answers(app)
     _add_programs(app, door, metrics, connections)
     _add_sessions(app, door, metrics)
     _add_operations(app, door, metrics)
+    if isinstance(door, Spread):
+        app.add_middleware(Router, siblings=door.siblings)
     app.add_middleware(Guard, token=token, max_body_bytes=max_body_bytes, connections=connections)
     return app
 

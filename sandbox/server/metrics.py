@@ -29,9 +29,15 @@ _SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5
 
 
 class Metrics:
-    """The server's metrics; `engine_status` is asked at each scrape."""
+    """The server's metrics; `engine_status` is asked at each scrape.
 
-    def __init__(self, engine_status: Callable[[], EngineStatus]) -> None:
+    `counted_elsewhere` says of a run whether another process of this server has sent it here, and counts it.
+    """
+
+    def __init__(
+        self, engine_status: Callable[[], EngineStatus], counted_elsewhere: Callable[[], bool] = lambda: False
+    ) -> None:
+        self._counted_elsewhere = counted_elsewhere
         self._registry = CollectorRegistry()
         self._registry.register(_EngineCollector(engine_status))
 
@@ -58,6 +64,8 @@ class Metrics:
 
     async def observe(self, kind: Literal["run", "cell"], work: Awaitable[ExecResult]) -> ExecResult:
         """The result of `work`, counted."""
+        if kind == "run" and self._counted_elsewhere():
+            return await work
         began = time.perf_counter()
         result = await self.failing(work)
         spent = time.perf_counter() - began

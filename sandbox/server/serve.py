@@ -12,11 +12,14 @@ import errno
 import functools
 import ipaddress
 import os
+import secrets
+import shutil
 import signal
 import socket
 import sys
-from collections.abc import Iterator
-from dataclasses import dataclass
+import tempfile
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
@@ -29,6 +32,7 @@ if TYPE_CHECKING:
     from starlette.types import ASGIApp
 
     from sandbox.server.connections import Bounds, Connections
+    from sandbox.server.processes import Place
 
 _FEWEST_CLIENTS = 64  # connections that have shown the token
 
@@ -39,7 +43,8 @@ class ServerConfig:
 
     `uds` is the path of a unix socket to listen on instead of a port: who may connect is then a matter of the file
     system, and no token is needed. `workers` None: one slot a core.
-    `drain_seconds` is how long SIGTERM waits for running work.
+    `drain_seconds` is how long SIGTERM waits for running work. `processes` answer on the one port, each with a share of
+    the slots, sessions and queue; `max_connections` is for each.
     """
 
     host: str = "127.0.0.1"
@@ -55,6 +60,12 @@ class ServerConfig:
     max_body_bytes: int = 64 * MIB
     max_connections: int = 4096
     drain_seconds: int = 30
+    processes: int = 1
+
+    @property
+    def slots(self) -> int:
+        """Programs at a time."""
+        return self.workers or len(os.sched_getaffinity(0))
 
     def check(self) -> None:
         """Raise `InputError` if this must not or cannot be served; all problems are named at once."""
@@ -74,9 +85,12 @@ class ServerConfig:
             ("--max-sessions", self.max_sessions, 0),
             ("--max-body-bytes", self.max_body_bytes, 1024),
             ("--max-connections", self.max_connections, 1),
+            ("--processes", self.processes, 1),
         ):
             if value is not None and value < least:
                 problems.append(f"{flag} is {value}, expected at least {least}")
+        if self.processes > self.slots:
+            problems.append(f"--processes is {self.processes}, expected at most one for each of {self.slots} workers")
         if not 0 <= self.port < 1 << 16:
             problems.append(f"--port is {self.port}, expected 0 (any free one) to 65535")
         if problems:
@@ -91,12 +105,72 @@ def serve(config: ServerConfig) -> None:
         SandboxUnavailable: this machine offers no isolation.
     """
     config.check()
+    if config.processes > 1:
+        _serve_in_processes(config)
+        return
     listening = _listen_on_path(config.uds) if config.uds is not None else _listen(config.host, config.port)
     with listening:
-        asyncio.run(_serve(config, listening))
+        asyncio.run(_serve(config, [listening], lambda isolation: _announce(config, listening, isolation)))
 
 
-async def _serve(config: ServerConfig, listening: socket.socket) -> None:
+def _announce(config: ServerConfig, listening: socket.socket, isolation: str) -> None:
+    processes = f" in {config.processes} processes" if config.processes > 1 else ""
+    print(
+        f"sandbox: listening on {_address(listening)} · isolation {isolation} · {config.slots} workers{processes}",
+        file=sys.stderr,
+        flush=True,
+    )
+
+
+def _serve_in_processes(config: ServerConfig) -> None:
+    """As `serve`, by several processes that are one server. See `sandbox.server.processes`."""
+    import sandbox.server.app  # noqa: F401 - here, so that the processes share its memory
+    from sandbox.server.parent import Parent
+    from sandbox.server.processes import Place, Shared
+
+    count = config.processes
+    if config.uds is not None:
+        listening = [_listen_on_path(config.uds)] * count
+    else:
+        _listen(config.host, config.port).close()  # who has it already would share it with us, if it is another server
+        listening = [_listen(config.host, config.port, share=True)]
+        port = listening[0].getsockname()[1]
+        listening += [_listen(config.host, port, share=True) for _ in range(count - 1)]
+    folder = tempfile.mkdtemp(prefix="sandbox-")  # which only this user may enter
+    paths = tuple(os.path.join(folder, str(index)) for index in range(count))
+    private = [_listen_on_path(path) for path in paths]
+    workers = tuple(config.slots // count + (index < config.slots % count) for index in range(count))
+    shared, secret = Shared(count), secrets.token_hex(16)
+
+    def child(index: int, ready: Callable[[str], None]) -> None:
+        for other in range(count):
+            if other != index:
+                private[other].close()
+                if listening[other] is not listening[index]:
+                    listening[other].close()
+        place = Place(index, workers, shared, paths, secret, config.token)
+        share = replace(
+            config,
+            workers=workers[index],
+            max_queue=-(-config.max_queue // count),
+            max_sessions=-(-config.max_sessions // count),
+        )
+        asyncio.run(_serve(share, [listening[index], private[index]], ready, place))
+
+    try:
+        Parent(count, child).run(lambda words: _announce(config, listening[0], words[0]))
+    finally:
+        for each in (*listening, *private):
+            each.close()
+        shutil.rmtree(folder, ignore_errors=True)
+        if config.uds is not None:
+            Path(config.uds).unlink(missing_ok=True)
+
+
+async def _serve(
+    config: ServerConfig, listening: list[socket.socket], ready: Callable[[str], None], place: Place | None = None
+) -> None:
+    """Serve on `listening`; call `ready` with the isolation when programs can be run. `place`: one of several."""
     # Here, not above: the command's other verbs need no web framework.
     import uvicorn
 
@@ -104,6 +178,7 @@ async def _serve(config: ServerConfig, listening: socket.socket) -> None:
     from sandbox.engine import Engine
     from sandbox.server.app import build_app
     from sandbox.server.connections import Connections
+    from sandbox.server.processes import Spread
 
     class Server(uvicorn.Server):
         @contextlib.contextmanager
@@ -118,8 +193,11 @@ async def _serve(config: ServerConfig, listening: socket.socket) -> None:
         max_queue=config.max_queue,
         max_sessions=config.max_sessions,
         session_ttl_seconds=config.session_ttl_seconds,
+        first_slot=sum(place.workers[: place.index]) if place else 0,
+        all_slots=sum(place.workers) if place else None,
+        session_prefix=place.prefix if place else "",
     )
-    door = Embedded(engine)
+    door = Spread(engine, place) if place else Embedded(engine)
     connections = Connections(_bounds(config))
     app = build_app(door, token=config.token, max_body_bytes=config.max_body_bytes, connections=connections)
     server = Server(http_config(app, connections, config.drain_seconds))
@@ -134,17 +212,11 @@ async def _serve(config: ServerConfig, listening: socket.socket) -> None:
         loop.add_signal_handler(number, stop)
     try:
         await door.start()
-        status = door.status()
-        address = _address(listening)
-        print(
-            f"sandbox: listening on {address} · isolation {status.isolation} · {status.workers} workers",
-            file=sys.stderr,
-            flush=True,
-        )
-        await server.serve(sockets=[listening])
+        ready(door.status().isolation)
+        await server.serve(sockets=listening)
     finally:
         await door.close()
-        if config.uds is not None:
+        if config.uds is not None and place is None:
             Path(config.uds).unlink(missing_ok=True)
 
 
@@ -156,7 +228,7 @@ def _bounds(config: ServerConfig) -> Bounds:
     """
     from sandbox.server.connections import Bounds
 
-    workers = config.workers or len(os.sched_getaffinity(0))
+    workers = config.slots
     limit, for_programs = raise_limit(), needed(workers)
     least = for_programs + Bounds().strangers + _FEWEST_CLIENTS
     check_limit(limit, least, f"{workers} workers and {Bounds().strangers + _FEWEST_CLIENTS} connections")
@@ -183,7 +255,8 @@ def http_config(app: ASGIApp, connections: Connections, drain_seconds: int) -> u
     )
 
 
-def _listen(host: str, port: int) -> socket.socket:
+def _listen(host: str, port: int, *, share: bool = False) -> socket.socket:
+    """A socket that listens there; `share` the port with others of this server, and with nobody who has it already."""
     try:
         family = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0][0]
     except OSError as error:
@@ -192,6 +265,8 @@ def _listen(host: str, port: int) -> socket.socket:
     # answer waits 40 ms for the client's delayed acknowledgement (measured at 8 at a time: 164, not 620 requests/s).
     listening = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     try:
+        if share:
+            listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
         listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         listening.bind((host, port))
         listening.listen(2048)

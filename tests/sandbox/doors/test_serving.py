@@ -33,6 +33,7 @@ def command(*argv: str, stdin: str = "") -> subprocess.CompletedProcess[str]:
         (("--host", "::"), "a token is required"),
         (("--host", "no.such.host.invalid"), "a token is required"),
         (("--workers", "0"), "--workers is 0, expected at least 1"),
+        (("--workers", "2", "--processes", "3"), "--processes is 3, expected at most one for each of 2 workers"),
         (("--port", "70000"), "--port is 70000"),
         (("--token-file", "/nonexistent"), "/nonexistent: No such file"),
         (("--token-file", "/dev/null"), "is empty"),
