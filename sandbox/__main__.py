@@ -115,7 +115,7 @@ def _parser() -> argparse.ArgumentParser:
     command.add_argument("--uds", metavar="PATH", help="listen on a unix socket instead of a port; needs no token")
     command.add_argument("--workers", type=int, help="programs at a time (default: one a core)")
     command.add_argument(
-        "--processes", type=int, default=default.processes, help="that answer on the one port; one for 8 workers or so"
+        "--processes", type=int, default=default.processes, help="that answer on the one port; one for 6 workers or so"
     )
     command.add_argument("--max-queue", type=int, default=default.max_queue, help="programs that may wait")
     command.add_argument("--max-sessions", type=int, default=default.max_sessions, help="live sessions")
