@@ -25,8 +25,8 @@ if TYPE_CHECKING:
 _ROOT = str(Path(__file__).parents[2])
 # The server's parent is ended by the kernel with the process that started it, and ends its own.
 _BOOT = (
-    "import os, sys, signal; sys.path.append(sys.argv.pop(1)); from sandbox.jail import linux; "
-    "linux.prctl(linux.PR_SET_PDEATHSIG, signal.SIGKILL); os.getppid() == int(sys.argv.pop(1)) or os._exit(1); "
+    "import sys; sys.path.append(sys.argv.pop(1)); "
+    "from sandbox.engine.lifetime import end_with_parent; end_with_parent(int(sys.argv.pop(1))); "
     "from sandbox.command import run_command; from sandbox.__main__ import main; sys.exit(run_command(main))"
 )
 _START_SECONDS = 120.0

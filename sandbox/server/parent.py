@@ -13,8 +13,8 @@ import time
 from collections.abc import Callable
 from typing import NoReturn
 
+from sandbox.engine.lifetime import end_with_parent
 from sandbox.errors import SandboxUnavailable
-from sandbox.jail import linux
 
 _PAUSE_SECONDS = 1.0  # before a process is started again: one that cannot start must not be all that is done
 Child = Callable[[int, Callable[[str], None]], None]  # serves as process INDEX; calls the other with a line when ready
@@ -76,9 +76,7 @@ class Parent:
     def _be_child(self, index: int, told: int, parent: int) -> NoReturn:
         code = 1
         try:
-            linux.prctl(linux.PR_SET_PDEATHSIG, signal.SIGKILL)
-            if os.getppid() != parent:
-                os._exit(1)
+            end_with_parent(parent)
             signal.signal(signal.SIGTERM, signal.SIG_DFL)
             signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C comes to all of a terminal: the parent passes it on
             signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM, signal.SIGINT})
