@@ -35,7 +35,7 @@ from pathlib import Path
 
 from dataset.demo.problems import draw_problems, solution
 from dataset.files import sha256, write_line, written_whole
-from dataset.mixture.mix import default_benchmarks
+from dataset.mixture.contamination import shipped_names
 from dataset.types import Style, solution_to_json
 
 
@@ -168,7 +168,7 @@ def main() -> None:
             "rows_of_the_many_kills": options.kill_rows,
             "pot": options.pot,
             "tir": options.tir,
-            "benchmarks": [path.name for path in default_benchmarks()],
+            "benchmarks": shipped_names(),
             "cores": len(os.sched_getaffinity(0)),
         }
         for command in options.commands:

@@ -69,7 +69,7 @@ def _parser() -> argparse.ArgumentParser:
         type=Path,
         nargs="*",
         metavar="FILE",
-        help="refuse what shares a problem with these; default: ../shared/data/benchmarks; alone: check nothing",
+        help="refuse what these ask, too, beside the benchmarks whose fingerprints ship; alone: check nothing",
     )
     mix.add_argument(
         "--format",
@@ -174,16 +174,14 @@ def _print_verification(manifest: Manifest) -> None:
 def _mix(arguments: argparse.Namespace) -> int:
     from dataset.mixture.config import Mixture, read_mixture
     from dataset.mixture.fingerprints import MixSettings
-    from dataset.mixture.mix import default_benchmarks, mix
+    from dataset.mixture.mix import mix
 
     given: list[Path] | None = arguments.benchmarks
-    benchmarks = default_benchmarks() if given is None else tuple(given)
-    if given is None and not benchmarks:
-        print("warning: no benchmark files in ../shared/data/benchmarks: overlap is not checked", file=sys.stderr)
     settings = MixSettings(
         mixture=read_mixture(arguments.config) if arguments.config else Mixture(),
         seed=arguments.seed,
-        benchmarks=benchmarks,
+        benchmarks=tuple(given or ()),
+        shipped=given != [],  # `--benchmarks` with nothing behind it: check nothing
     )
     manifest = mix(
         arguments.inputs,

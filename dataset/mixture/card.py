@@ -10,6 +10,7 @@ from typing import Any
 from xml.sax.saxutils import escape
 
 from dataset.files import written_whole
+from dataset.mixture.contamination import shipped_names
 from dataset.mixture.fingerprints import MixSettings
 from dataset.sources import licence_of
 
@@ -109,7 +110,8 @@ def write_card(
     subjects = _by_size(statistics.subjects)
     listed = _table(["subject", "rows"], subjects[:_LISTED_SUBJECTS])
     more = f"\n\nand {len(subjects) - _LISTED_SUBJECTS:,} more." if len(subjects) > _LISTED_SUBJECTS else ""
-    checked = ", ".join(path.name for path in settings.benchmarks)
+    shipped = shipped_names() if settings.shipped else {}
+    checked = ", ".join([*shipped, *(path.name for path in settings.benchmarks)])
     sections = {
         "Composition": _composition(settings, parts),
         "Sources": _table(
@@ -118,8 +120,8 @@ def write_card(
         ),
         "Left out": _table(["reason", "rows"], sorted(dropped.items())) if dropped else "Nothing.",
         "Benchmarks": (
-            "No question here equals one of, or shares ten words in a row (twenty Chinese characters) with, "
-            f"{checked}. What was refused for it is listed in `refused.jsonl`."
+            f"No question here is one of {checked}, or one of theirs reworded, renumbered or in part "
+            "(the rule: `dataset/mixture/contamination.py`). What was refused for it is listed in `refused.jsonl`."
             if checked
             else "**Not checked against any benchmark.**"
         ),

@@ -1,72 +1,226 @@
-"""Refusal of training examples that share a problem with a benchmark.
+"""Refusal of training examples that ask what a benchmark asks.
 
-Two rules, both on normalised words (`dataset.mixture.words`): the questions are equal; or the example's question
-contains ten words in a row that a benchmark's question contains, as DeepSeekMath's own filter has it (arXiv 2402.03300,
-section 2.1: "any text segment containing a 10-gram string that matches exactly with any sub-string from the evaluation
-benchmarks is removed"). In Chinese, where a word here is one character, it is twenty in a row: ten characters are
-about six words and are shared by problems that have nothing else in common.
+An example is refused when its question and a benchmark's are
+  * "same question": equal but for case, white space and punctuation;
+  * "reworded": have the same numbers, and share half of the longer one;
+  * "part": one's numbers are among the other's, and three quarters of the shorter one stand in the other;
+  * "renumbered": share 85 % of the longer one, whatever their numbers.
+What is shared is counted twice, in n-grams and in words of text (`dataset.mixture.shape`), and both must reach the
+share; eight to twelve words of text at least must be shared, half as many again in Chinese (characters).
+One rule needs no words: "whole", all of a benchmark's question, with its numbers, stands in the example's.
+So a formula, a phrase of the trade or the code of a drawing refuses nothing.
+
+DeepSeekMath's filter (arXiv 2402.03300, section 2.1) removes every text that shares ten words in a row with a
+benchmark. It was made for web pages. On questions it refuses phrases: docs/log.md has both, counted.
+
+The questions come from files and from the fingerprints that ship with this package (`benchmarks.npz`, hashes alone).
+A copy that was translated is found only where the translation is a benchmark itself (MGSM-zh for GSM8K).
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
-from dataset.files import read_jsonl
-from dataset.mixture.words import words
+import numpy as np
+import numpy.typing as npt
+
+from dataset.mixture.shape import GRAM_ZH, Shape, shape_of
+from dataset.mixture.words import hash64, words
+from dataset.sources.reading import read_rows
 from sandbox.errors import InputError
 
-GRAM_WORDS = 10
-GRAM_CHARACTERS_ZH = 20
-_QUESTION_FIELDS = ("question", "problem", "input", "original_text")
+SHIPPED = Path(__file__).parent / "benchmarks.npz"
+_QUESTION_FIELDS = ("question", "problem", "input", "original_text", "question_chinese", "Question", "Problem")
 
 
 @dataclass(frozen=True, slots=True)
 class Match:
-    """Why an example is refused: the benchmark's file and line, and the words in common."""
+    """Why an example is refused: the benchmark, its line, the rule, the share in common, and both texts.
+
+    `asked` is the benchmark's own text, None where only its fingerprint is at hand.
+    """
 
     benchmark: str
     line: int
     rule: str
-    shared: str
+    shared: float
+    question: str
+    asked: str | None
 
 
-def _grams(question_words: tuple[str, ...]) -> Iterator[tuple[str, ...]]:
-    chinese = sum(word >= "\u3400" for word in question_words) * 2 > len(question_words)
-    size = GRAM_CHARACTERS_ZH if chinese else GRAM_WORDS
-    for start in range(len(question_words) - size + 1):
-        yield question_words[start : start + size]
+@dataclass(frozen=True, slots=True)
+class _Rule:
+    name: str
+    numbers: str  # "equal", "among" or "any"
+    of_longer: bool
+    share: float
+    words: int
+
+
+_RULES = (
+    _Rule("reworded", "equal", True, 0.5, 8),
+    _Rule("part", "among", False, 0.75, 12),
+    _Rule("renumbered", "any", True, 0.85, 10),
+)
+_WHOLE, _WHOLE_GRAMS = 0.9, 6  # the n-grams at the ends may differ: "Compute" for "Evaluate"
+_FEWEST_WORDS = min(rule.words for rule in _RULES)
+
+
+def question_of(row: Mapping[str, Any]) -> str:
+    """The question in a row of a benchmark in any of the forms that the evaluator reads.
+
+    Raises:
+        InputError: there is none.
+    """
+    if isinstance(row.get("Body"), str) and isinstance(row.get("Question"), str):  # SVAMP
+        return f"{row['Body'].strip()} {row['Question'].strip()}"
+    for name in _QUESTION_FIELDS:
+        if isinstance(row.get(name), str) and row[name].strip():
+            return str(row[name])
+    raise InputError(
+        f"no question: expected a field {', '.join(_QUESTION_FIELDS[:4])}, or Body and Question; "
+        f"found {', '.join(row) or 'none'}"
+    )
+
+
+def read_questions(path: Path) -> Iterator[tuple[int, str]]:
+    """The questions of a benchmark file with their numbers: JSON Lines, a JSON array or Parquet.
+
+    Raises:
+        InputError: it cannot be read, a row has no question, or there is none at all.
+    """
+    number = 0
+    for number, row in read_rows(path):
+        if isinstance(row, str):
+            raise InputError(f"{path}:{number}: {row}")
+        try:
+            yield number, question_of(row)
+        except InputError as error:
+            raise InputError(f"{path}:{number}: {error}") from None
+    if not number:
+        raise InputError(f"{path}: no questions in it")
+
+
+@dataclass(frozen=True, slots=True)
+class _Asked:
+    """One benchmark question."""
+
+    benchmark: str
+    line: int
+    numbers: Counter[int]
+    text: str | None
 
 
 class Benchmarks:
-    """The questions of benchmark files, to be asked about one example at a time.
+    """The questions of benchmarks, to be asked about one example at a time.
 
     Raises:
-        InputError: a file has rows without a question.
+        InputError: a file cannot be read, or has rows without a question; says which, in one line.
     """
 
-    def __init__(self, paths: Sequence[Path]) -> None:
-        self.names = [path.name for path in paths]
-        # By Python's own hash of the words, which holds within this process and is several times faster than ours.
-        self._equal: dict[int, tuple[int, int]] = {}
-        self._grams: dict[int, tuple[int, int]] = {}
-        for number, path in enumerate(paths):
-            for line, row in read_jsonl(path):
-                question = next((row[name] for name in _QUESTION_FIELDS if isinstance(row.get(name), str)), None)
-                if question is None:
-                    raise InputError(f"{path}:{line}: no question: expected a field {', '.join(_QUESTION_FIELDS)}")
-                question_words = words(question)
-                self._equal.setdefault(hash(question_words), (number, line))
-                for gram in _grams(question_words):
-                    self._grams.setdefault(hash(gram), (number, line))
+    def __init__(self, paths: Sequence[Path], *, shipped: bool = False) -> None:
+        self._asked: list[_Asked] = []
+        self._equal: dict[int, int] = {}
+        columns = _Columns()
+        for path in paths:  # before the shipped ones: these can show their texts
+            for line, question in read_questions(path):
+                self._add(_Asked(path.name, line, (shape := shape_of(question)).numbers, question), shape.equal)
+                columns.add(shape.grams, int(shape.weights.sum()))
+        if shipped:
+            self._add_shipped(columns)
+        sizes = [len(grams) for grams in columns.grams]
+        grams = np.concatenate([*columns.grams, np.zeros(0, dtype=np.uint32)])
+        owners = np.repeat(np.arange(len(sizes)), sizes)
+        order = np.argsort(grams, kind="stable")
+        self._grams, self._owners = grams[order], owners[order]
+        self._sizes = np.array(sizes, dtype=np.int64)
+        self._weights = np.array(columns.weights, dtype=np.int64)
+
+    def _add(self, asked: _Asked, equal: int) -> None:
+        self._equal.setdefault(equal, len(self._asked))
+        self._asked.append(asked)
+
+    def _add_shipped(self, columns: _Columns) -> None:
+        with np.load(SHIPPED) as stored:
+            names = [str(name) for name in stored["names"]]
+            ends, number_ends = np.cumsum(stored["gram_counts"]), np.cumsum(stored["number_counts"])
+            grams, numbers = stored["grams"], stored["numbers"]
+            places = zip(stored["benchmark"].tolist(), stored["line"].tolist(), stored["equal"].tolist(), strict=True)
+            weights = stored["weights"].tolist()
+        for row, (benchmark, line, equal) in enumerate(places):
+            first, first_number = (0, 0) if row == 0 else (ends[row - 1], number_ends[row - 1])
+            counted = Counter(numbers[first_number : number_ends[row]].tolist())
+            self._add(_Asked(names[benchmark], line, counted, None), equal)
+            columns.add(grams[first : ends[row]], weights[row])
 
     def match(self, question: str) -> Match | None:
-        """The first thing that `question` shares with a benchmark, None if it shares nothing."""
-        question_words = words(question)
-        if found := self._equal.get(hash(question_words)):
-            return Match(self.names[found[0]], found[1], "same question", " ".join(question_words))
-        for gram in _grams(question_words):
-            if found := self._grams.get(hash(gram)):
-                return Match(self.names[found[0]], found[1], "shared words", " ".join(gram))
+        """The benchmark's question that `question` asks, None if there is none."""
+        if (found := self._equal.get(hash64(*words(question)))) is not None:
+            return self._match(found, "same question", 1.0, question)
+        shape = shape_of(question)
+        if not len(shape.grams) or not len(self._grams):
+            return None
+        shared, shared_weight = self._shared(shape)
+        fewest = _FEWEST_WORDS * shape.gram_words * (1.5 if shape.gram_words == GRAM_ZH else 1)
+        likely = np.flatnonzero((shared_weight >= fewest) | (shared >= np.maximum(self._sizes * _WHOLE, _WHOLE_GRAMS)))
+        for row in likely[np.argsort(-shared_weight[likely], kind="stable")].tolist():
+            if found_rule := self._rule(shape, row, int(shared[row]), int(shared_weight[row])):
+                return self._match(row, *found_rule, question)
         return None
+
+    def _match(self, row: int, rule: str, share: float, question: str) -> Match:
+        asked = self._asked[row]
+        return Match(asked.benchmark, asked.line, rule, round(share, 2), question, asked.text)
+
+    def _shared(self, shape: Shape) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+        """For each benchmark question, the n-grams that `shape` shares with it, and the words of text in them."""
+        low = np.searchsorted(self._grams, shape.grams, side="left")
+        counts = np.searchsorted(self._grams, shape.grams, side="right") - low
+        places = np.repeat(low - np.r_[0, np.cumsum(counts)[:-1]], counts) + np.arange(counts.sum())
+        owners = self._owners[places]
+        weights = np.repeat(shape.weights.astype(np.int64), counts)
+        shared = np.bincount(owners, minlength=len(self._sizes))
+        return shared, np.bincount(owners, weights, minlength=len(self._sizes)).astype(np.int64)
+
+    def _rule(self, shape: Shape, row: int, shared: int, weight: int) -> tuple[str, float] | None:
+        """The first rule that holds between `shape` and the question in `row`, and the share in common."""
+        ours, theirs = shape.numbers, self._asked[row].numbers
+        sizes = (len(shape.grams), int(self._sizes[row]))
+        weights = (max(1, int(shape.weights.sum())), max(1, int(self._weights[row])))
+        words_shared = weight / shape.gram_words / (1.5 if shape.gram_words == GRAM_ZH else 1)
+        if shared >= max(_WHOLE * sizes[1], _WHOLE_GRAMS) and theirs and theirs <= ours:
+            return "whole", shared / sizes[1]
+        for rule in _RULES:
+            if rule.numbers == "equal" and ours != theirs:
+                continue
+            if rule.numbers == "among" and (
+                min(ours.total(), theirs.total()) < 2 or not (ours <= theirs or theirs <= ours)
+            ):
+                continue
+            pick = max if rule.of_longer else min
+            share = min(shared / pick(sizes), weight / pick(weights))
+            if share >= rule.share and words_shared >= rule.words:
+                return rule.name, share
+        return None
+
+
+class _Columns:
+    """The n-grams of each question, and how many words of text they hold together."""
+
+    def __init__(self) -> None:
+        self.grams: list[npt.NDArray[np.uint32]] = []
+        self.weights: list[int] = []
+
+    def add(self, grams: npt.NDArray[np.uint32], weight: int) -> None:
+        self.grams.append(grams)
+        self.weights.append(weight)
+
+
+def shipped_names() -> dict[str, int]:
+    """The benchmarks whose fingerprints ship with this package, and how many questions each has."""
+    with np.load(SHIPPED) as stored:
+        return dict(zip(map(str, stored["names"]), stored["rows"].tolist(), strict=True))

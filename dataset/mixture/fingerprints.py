@@ -30,6 +30,7 @@ class MixSettings:
     mixture: Mixture
     seed: int
     benchmarks: tuple[Path, ...]
+    shipped: bool = False  # also refuse what the fingerprints in this package know
 
 
 def example_row(solution: Solution) -> dict[str, Any]:
@@ -116,5 +117,5 @@ def fingerprint_chunk(chunk: Chunk, settings: MixSettings, benchmarks: Benchmark
 @contextmanager
 def open_fingerprinter(settings: MixSettings) -> Iterator[Work]:
     """A worker's `fingerprint_chunk` with the benchmarks' questions."""
-    benchmarks = Benchmarks(settings.benchmarks)
+    benchmarks = Benchmarks(settings.benchmarks, shipped=settings.shipped)
     yield lambda chunk: fingerprint_chunk(chunk, settings, benchmarks)

@@ -20,19 +20,13 @@ from tqdm import tqdm
 
 from dataset.files import Manifest, finished, read_raw_lines, sha256, versions, write_line, written_whole
 from dataset.mixture.card import Statistics, composition, write_card
+from dataset.mixture.contamination import SHIPPED, read_questions
 from dataset.mixture.fingerprints import MixSettings, open_fingerprinter
 from dataset.mixture.select import Choice, Columns, choose
 from dataset.mixture.shards import Form, write_shards
 from dataset.processes import claimed, cut, missing, run_chunks
 from dataset.sources import source_of
 from sandbox.errors import InputError
-
-BENCHMARKS = Path("../shared/data/benchmarks")
-
-
-def default_benchmarks() -> tuple[Path, ...]:
-    """The benchmark files that lie beside the project; none where they are absent."""
-    return tuple(sorted(BENCHMARKS.glob("*.jsonl")))
 
 
 def mix(
@@ -55,13 +49,19 @@ def mix(
     """
     started = time.monotonic()
     todo = [(path, source_of(path)) for path in inputs]
+    for path in settings.benchmarks:  # here, not first in a worker: what cannot be read is told in one line
+        for _ in read_questions(path):
+            pass
     hashes = {str(path): sha256(path) for path in (*inputs, *settings.benchmarks)}
+    if settings.shipped:
+        hashes[SHIPPED.name] = sha256(SHIPPED)
     config = {
         "inputs": [[str(path), name] for path, name in todo],
         "mixture": settings.mixture.to_json(),
         "seed": settings.seed,
         "format": form,
         "benchmarks": [str(path) for path in settings.benchmarks],
+        "shipped_fingerprints": settings.shipped,
     }
     if (done := finished(out, config, hashes)) is not None:
         return done

@@ -10,6 +10,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -18,7 +20,7 @@ from dataset.demo.build import build_demo
 from dataset.files import Manifest
 from dataset.mixture.card import bar_chart
 from dataset.mixture.config import Mixture, Part, read_mixture
-from dataset.mixture.contamination import Benchmarks
+from dataset.mixture.contamination import Benchmarks, read_questions
 from dataset.mixture.fingerprints import MixSettings, example_row, solution_of_row
 from dataset.mixture.mix import mix
 from dataset.mixture.near import bands, similarity
@@ -129,23 +131,33 @@ def benchmark(tmp_path: Path, *questions: str) -> tuple[Path, ...]:
 EXAM_EN = "Ruth walks seven blocks north and then twelve blocks east before she stops to rest at the bakery."
 EXAM_ZH = "小明的爸爸每天早上六点钟从家里骑自行车出发去十二公里以外的工厂上班，他每小时骑多少公里？"
 
+TRAIN = (
+    "A train travels 360 miles in 3 hours. "
+    "At the same rate, how many additional hours would it take to travel 240 miles?"
+)
+FORMULA = "Let $a, b, c$ satisfy $a^2 + b^2 + c^2 = 9$ [asy] draw(A--B--C--D--cycle); [/asy] and maximize $abc$."
+
 
 @pytest.mark.parametrize(
     ("question", "refused"),
     [
         (EXAM_EN, True),
         (EXAM_EN.upper().replace(".", " !"), True),
-        ("Last week " + EXAM_EN[:70] + " and goes home.", True),
-        ("Ruth walks seven blocks north and then twelve blocks.", False),  # nine words in common
+        (EXAM_EN.replace("Ruth", "Last week Ann").replace("bakery", "school"), True),
+        ("Ruth walks seven blocks north and then goes home to see her mother.", False),  # a phrase in common
+        (TRAIN.replace("360", "495").replace("3 hours", "5 hours"), True),
+        ("Yesterday " + TRAIN[:104] + "?", True),
+        ("Let $a, b, c$ be such that $a^2 + b^2 + c^2 = 1$. Find the least value of $ab + bc + ca$.", False),
+        ("[asy] draw(A--B--C--D--cycle); [/asy] Which letter is on top?", False),
         (EXAM_ZH, True),
-        ("听说" + EXAM_ZH[:24] + "，对吗？", True),
+        ("听说" + EXAM_ZH, True),
         (EXAM_ZH[:10] + "出门。", False),
         ("Short one", True),
         ("Short one more", False),
     ],
 )
 def test_what_shares_a_problem_with_a_benchmark_is_refused(tmp_path: Path, question: str, refused: bool) -> None:
-    found = Benchmarks(benchmark(tmp_path, EXAM_EN, EXAM_ZH, "Short one")).match(question)
+    found = Benchmarks(benchmark(tmp_path, EXAM_EN, EXAM_ZH, "Short one", TRAIN, FORMULA)).match(question)
     assert (found is not None) is refused, found
 
 
@@ -285,3 +297,55 @@ def test_the_reference_mixture_has_the_papers_size() -> None:
 
 def test_labels_cannot_break_the_picture() -> None:
     assert "&lt;b&gt; &amp; 铅笔" in bar_chart([("<b> & 铅笔", 3)])
+
+
+@pytest.mark.parametrize("form", ["array", "svamp", "parquet"])
+def test_a_benchmark_file_in_any_form_the_evaluator_reads_is_checked(tmp_path: Path, form: str) -> None:
+    path = tmp_path / f"exam.{'parquet' if form == 'parquet' else 'json'}"
+    row = (
+        {"Body": TRAIN.split(". ")[0] + ".", "Question": TRAIN.split(". ")[1]}
+        if form == "svamp"
+        else {"problem": TRAIN}
+    )
+    if form == "parquet":
+        pq.write_table(pa.Table.from_pylist([row]), path)
+    else:
+        path.write_text(json.dumps([row]), encoding="utf-8")
+    found = Benchmarks([path]).match(TRAIN)
+    assert found is not None
+    assert (found.rule, found.asked) == ("same question", TRAIN)
+
+
+@pytest.mark.parametrize(
+    ("content", "told"),
+    [("not json\n", "exam.jsonl:1"), ('{"text": "What?"}\n', "expected a field question"), ("", "no questions in it"),
+     ('[{"question": 3}]', "exam.jsonl:1"), ("[1]", "expected a JSON object")],
+)  # fmt: skip
+def test_a_benchmark_file_that_cannot_be_read_is_told_in_one_line(tmp_path: Path, content: str, told: str) -> None:
+    (path := tmp_path / "exam.jsonl").write_text(content, encoding="utf-8")
+    with pytest.raises(InputError, match=told) as raised:
+        mixed(tmp_path, [solution("a", "What is one?", "It is one.")], benchmarks=(path,))
+    assert "\n" not in str(raised.value)
+
+
+@pytest.mark.real_data
+def test_the_fingerprints_that_ship_know_every_question_of_the_benchmarks(shared: Path) -> None:
+    shipped = Benchmarks([], shipped=True)
+    for name, rows in {"gsm8k_test": 1319, "math_test": 5000, "mgsm_zh": 250, "cmath_test": 1098}.items():
+        questions = [question for _, question in read_questions(shared / "benchmarks" / f"{name}.jsonl")]
+        assert len(questions) == rows
+        assert all(shipped.match(question) for question in questions)
+
+
+def test_mix_in_a_bare_clone_refuses_what_a_benchmark_asks(tmp_path: Path) -> None:
+    shipped = Benchmarks([], shipped=True)
+    known = (
+        "Janet’s ducks lay 16 eggs per day. She eats three for breakfast every morning and bakes muffins for her "
+        "friends every day with four. She sells the remainder at the farmers' market daily for $2 per fresh duck egg. "
+        "How much in dollars does she make every day at the farmers' market?"
+    )
+    found = shipped.match(known)
+    assert found is not None
+    assert found.benchmark == "gsm8k"
+    assert shipped.match(known.replace("16", "24").replace("Janet", "Mary")) is not None
+    assert shipped.match(r"Solve: If $(2^x-4)(3\cdot2^x+14)=5\cdot2^x+17$, what is $x$?") is None

@@ -21,7 +21,8 @@ from evaluator.benchmarks.types import Benchmark, load
 from sandbox import InputError
 
 DATA = Path(__file__).parents[2].parent / "shared" / "data"
-PINNED = [benchmark for benchmark in BENCHMARKS.values() if benchmark.sha256]
+REAL = {"svamp": "svamp.json", "gsm_hard": "gsm_hard.jsonl", "math500": "math500.jsonl"}  # in data/real
+PINNED = [benchmark for benchmark in BENCHMARKS.values() if benchmark.sha256 and benchmark.name not in REAL]
 
 
 @pytest.fixture
@@ -146,7 +147,7 @@ def test_two_problems_of_one_id_are_refused(tmp_path: Path, repeated: int) -> No
 def test_a_row_of_a_set_that_is_not_at_hand_is_read(
     tmp_path: Path, name: str, row: dict[str, Any], question: str, answer: str
 ) -> None:
-    benchmark = replace(BENCHMARKS[name], rows=1)
+    benchmark = replace(BENCHMARKS[name], rows=1, sha256=None)
     for path in (written(tmp_path / "x.jsonl", [row]), tmp_path / "x.json"):
         path.write_text(json.dumps([row]) if path.suffix == ".json" else json.dumps(row) + "\n")
         (found,) = load(benchmark, path)
@@ -168,3 +169,11 @@ def test_without_the_hub_it_says_what_to_do_in_one_line(tmp_path: Path) -> None:
     assert (done.returncode, done.stderr.count("\n")) == (2, 1)
     assert "cannot get test.jsonl of HuggingFaceH4/MATH-500 at 2343f79" in done.stderr
     assert "--file" in done.stderr
+
+
+@pytest.mark.real_data
+@pytest.mark.parametrize(("name", "file"), REAL.items())
+def test_the_published_files_of_the_other_sets_have_the_pinned_hash(name: str, file: str) -> None:
+    if not (path := DATA / "real" / file).exists():
+        pytest.skip(f"{path} is not there: the public benchmark files are not part of the project")
+    assert len(load(BENCHMARKS[name], path)) == BENCHMARKS[name].rows
