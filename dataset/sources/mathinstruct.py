@@ -26,8 +26,12 @@ from sandbox.errors import InputError
 
 _LEFT_OUT = ("TheoremQA", "number_comparison")
 _SOURCE = re.compile(r"data/(CoT|PoT)/(\w+)\.json")
-# The request for a program that ends a PoT question, in its several wordings.
-_REQUEST = re.compile(r"\s*(?:[^.?!\n]*\b(?:Python|program|code)\b[^.?!\n]*[.!]?)\s*$", re.IGNORECASE)
+# The request that ends a PoT question. It begins at its own verb: the question before it need not end in . or ?
+_REQUEST = re.compile(
+    r"\s*\b(?:let['’]?s|please|write)\b"
+    r"(?:(?!\b(?:let['’]?s|please)\b)[^.?!\n])*\b(?:python|program|code)\b[^.?!\n]*[.!]?\s*$",
+    re.IGNORECASE,
+)
 
 
 def convert(row: Mapping[str, Any], default_id: str) -> list[Candidate]:

@@ -267,3 +267,28 @@ def test_a_hub_out_of_reach_gives_one_clear_message(tmp_path: Path, monkeypatch:
 def test_the_guide_names_every_source() -> None:
     guide = (FIXTURES.parent.parent.parent / "docs" / "data.md").read_text(encoding="utf-8")
     assert [name for name in SOURCES if f"`{name}`" not in guide] == []
+
+
+@pytest.mark.parametrize(
+    "question",
+    ["A train is 125 m long . its speed in km / hr is", "What is $x$: \\[\n|x+1|\\le7.\n\\]",
+     "Which? (A) 2 (B) 3.5 (E) 9 × 10^8",
+     "How much did John spend altogether", "Find x:", "Who wrote the program? (A) Ann (B) Bob"],
+)  # fmt: skip
+@pytest.mark.parametrize(
+    "request_", ["Let's write a program.", "Let's write a Python program.", "Let's program in Python in the response.",
+                 "Please write a program to solve it.", "Write Python code to solve this."],
+)  # fmt: skip
+def test_mathinstruct_keeps_the_whole_question_and_no_request(question: str, request_: str) -> None:
+    row = {"source": "data/PoT/mathqa.json", "instruction": f"{question} {request_}", "output": "print(45)"}
+    (found,) = SOURCES["mathinstruct"].convert(row, "1")
+    assert found.solution.problem.question == question
+
+
+@pytest.mark.parametrize(
+    ("result", "reference"), [("3_750", "3750"), ("1_413/25", "1413/25"), ("1_234_567", "1234567")]
+)
+def test_ape210k_in_the_hubs_form_has_the_ids_and_numbers_of_the_other_copy(result: str, reference: str) -> None:
+    row = {"id": "ape210k__00971711", "question_chinese": "多少元？", "result": result, "equation": "x=1"}
+    problem = SOURCES["ape210k"].convert(row, "1")[0].solution.problem
+    assert (problem.id, problem.answer) == ("ape210k/971711", reference)
