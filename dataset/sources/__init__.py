@@ -78,7 +78,7 @@ SOURCES: Mapping[str, Source] = {
                hub=Hub(repository="EleutherAI/hendrycks_math", revision="21a5633873b6a120296cce3e2df9d5550074f4a3",
                        files=tuple(f"{subject}/train-00000-of-00001.parquet" for subject in _MATH_SUBJECTS))),
         Source(name="mathinstruct", convert=mathinstruct.convert, rows=262_039, answers_within=True,
-               licence="MIT; parts Apache-2.0 (AQuA, MathQA, NumGLUE), CC-BY-NC-4.0 (Camel-Math), not stated (GSM8K-RFT)",
+               licence="MIT; Apache-2.0 (AQuA, MathQA, NumGLUE), CC-BY-NC-4.0 (Camel-Math), not stated (GSM8K-RFT)",
                url="https://huggingface.co/datasets/TIGER-Lab/MathInstruct",
                hub=Hub(repository="TIGER-Lab/MathInstruct", revision="b4fdc323a7be1379c9c7c0b67b1de72dfee2111a",
                        files=("MathInstruct.json",))),
