@@ -70,6 +70,9 @@ CLONE = (56, 220)
 CLONE3 = 435
 NEWEST_KNOWN = 462  # mseal; what came later is answered with ENOSYS
 ANY_NAMESPACE = 0x7E020000  # CLONE_NEW{NS,CGROUP,UTS,IPC,USER,PID,NET}; NEWTIME is for unshare alone
+# A sister, not a child: its parent would be a process of ours, which collects none that it did not fork, and until it
+# is collected the kernel cannot end the jail.
+SISTER = 0x8000  # CLONE_PARENT
 # What a session may do, and nothing else may: fork into new, empty namespaces (sandbox/guest/runner.py).
 SESSION_FORK_FLAGS = linux.CLONE_NEWUSER | linux.CLONE_NEWPID | linux.CLONE_NEWNS | linux.CLONE_NEWIPC
 
@@ -141,7 +144,9 @@ def assemble(*, session: bool, machine: str | None = None) -> bytes:
     verdicts |= {numbers[column]: judgement for *numbers, judgement in JUDGED.values()}
     verdicts[CLONE3] = _UNKNOWN
     of_a_session: list[_Instruction] = [(_JUMP_EQUAL, 0, 1, SESSION_FORK_FLAGS), *_ALLOWED] if session else []
-    verdicts[CLONE[column]] = [_load(0), *of_a_session, (_JUMP_ANY_BIT, 0, 1, ANY_NAMESPACE), *_REFUSED, *_ALLOWED]
+    verdicts[CLONE[column]] = [
+        _load(0), *of_a_session, (_JUMP_ANY_BIT, 0, 1, ANY_NAMESPACE | SISTER), *_REFUSED, *_ALLOWED,
+    ]  # fmt: skip
     ranges: list[tuple[int, list[_Instruction]]] = []  # from which number on a verdict holds
     for number in range(NEWEST_KNOWN + 1):
         verdict = verdicts.get(number, _ALLOWED)

@@ -108,6 +108,13 @@ ROWS: dict[str, tuple[str, dict[str, Any]]] = {
         "print(libc.syscall(435, struct.pack('8Q', 0x10000000, 0, 0, 0, 17, 0, 0, 0), 64), ctypes.get_errno())",
         {"status": "ok", "stdout": "-1 38\n"},
     ),
+    # Its parent would be our zygote, which would never collect it; and so the jail would never end.
+    "a child of its parent's": (
+        "import ctypes, os\nlibc = ctypes.CDLL(None, use_errno=True)\n"
+        "clone = {'x86_64': 56, 'aarch64': 220}[os.uname().machine]\n"
+        "if (child := libc.syscall(clone, 0x8011, 0, 0, 0, 0)) == 0: os._exit(0)\nprint(child, ctypes.get_errno())",
+        {"status": "ok", "stdout": "-1 1\n"},
+    ),
     # A filter that read the number only would take this getpid of another architecture for one of its own.
     "calls of another architecture": (
         "import ctypes, mmap, os\nif os.uname().machine != 'x86_64': print(-38), exit()\n"

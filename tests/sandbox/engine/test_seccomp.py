@@ -61,6 +61,7 @@ def test_namespaces_are_for_sessions_and_all_at_once(machine: str, session: bool
     clone = seccomp.CLONE[column]
     assert verdict(program, clone, architecture, 0x11) == ALLOW  # a fork; 0x3d0f00, below, a thread
     assert verdict(program, clone, architecture, 0x3D0F00) == ALLOW
+    assert verdict(program, clone, architecture, 0x8011) == ERRNO | errno.EPERM  # a child of its parent's
     for bit in (0x20000, 0x02000000, 0x04000000, 0x08000000, 0x10000000, 0x20000000, 0x40000000):
         assert verdict(program, clone, architecture, 0x11 | bit) == ERRNO | errno.EPERM
         assert verdict(program, clone, architecture, SESSION_FORK ^ bit) == ERRNO | errno.EPERM
