@@ -1,9 +1,11 @@
-"""The Kubernetes manifests and the seccomp profile, checked without a cluster or an engine."""
+"""The Kubernetes manifests, the image's lock and the seccomp profile, checked without a cluster or an engine."""
 
 from __future__ import annotations
 
+import ast
 import hashlib
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -95,3 +97,25 @@ def test_the_profile_is_dockers_and_few_justified_additions() -> None:
     names = sorted(name for rule in added for name in rule["names"])
     assert names == ["clone", "mount", "mount_setattr", "pivot_root", "sethostname", "setns", "umount2", "unshare"]
     assert all(rule["action"] == "SCMP_ACT_ALLOW" and len(rule["comment"]) > 40 for rule in added)
+
+
+def test_the_image_holds_what_the_sandbox_imports() -> None:
+    """A module that imports a package which the lock does not name ends the container at its start."""
+    root = FOLDER.parents[1]
+    locked = {
+        name.replace("-", "_")
+        for name in re.findall(r"^([a-z0-9-]+)==", (FOLDER.parent / "sandbox.lock").read_text(), re.M)
+    }
+    for path in (root / "sandbox").rglob("*.py"):
+        for node in ast.parse(path.read_text()).body:  # what a function imports is optional
+            names = []
+            if isinstance(node, ast.Import):
+                names = [each.name for each in node.names]
+            elif isinstance(node, ast.ImportFrom) and node.module:
+                names = [node.module]
+            foreign = {name.split(".")[0] for name in names} - set(sys.stdlib_module_names) - {"sandbox"}
+            if path.name == "container.py":
+                foreign -= {"docker", "requests"}  # the host's side, which starts containers
+            assert foreign <= locked, (
+                f"{path.relative_to(root)} imports {foreign - locked}: add it to docker/sandbox.lock"
+            )
