@@ -57,15 +57,15 @@ class HeldOut:
         return float(found.sum() / counts.sum()), by
 
 
-def read_heldout(config: TrainConfig, tokenizer_folder: Path, cache: Path) -> HeldOut | None:
-    """The held-out examples of a run, tokenised; None if it has none.
+def read_heldout(config: TrainConfig, tokenizer_folder: Path, cache: Path, *, made: bool = False) -> HeldOut | None:
+    """The held-out examples of a run, tokenised, or (`made`) as the first process has tokenised them; None if none.
 
     Raises:
         InputError: the file cannot be used, or none of its examples fits a row.
     """
     if config.heldout is None:
         return None
-    data: Rendered = render(heldout_files(config.heldout), tokenizer_folder, cache, quiet=True)
+    data: Rendered = render(heldout_files(config.heldout), tokenizer_folder, cache, quiet=True, made=made)
     rows = plan(data.lengths, config.row_tokens, seed=0, epoch=0, buffer=config.pack_buffer).rows
     if not rows:
         raise InputError(f"no example of --heldout {config.heldout} fits a row of {config.row_tokens} tokens")

@@ -11,6 +11,7 @@ import hashlib
 import json
 import os
 import sys
+import time
 from collections import deque
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
@@ -33,6 +34,7 @@ from trainer.tokenizer import fingerprint, load_tokenizer
 SHARD_ROWS = 4096
 _POOL_ROWS = 4 * SHARD_ROWS  # below, starting processes takes longer than the work
 _FORMAT = "1"  # changes when the files' layout or the way of rendering does
+_PATIENCE_SECONDS = 60.0  # how long a network file system may take to show what another node has written
 
 Line = tuple[str, int, dict[str, Any]]  # file, line number, object
 
@@ -107,16 +109,30 @@ class Rendered:
         return f"{self.files[self._files[index]]}:{self.lines[index]}"
 
 
-def render(files: TrainFiles, tokenizer_folder: Path, cache: Path, *, quiet: bool = False) -> Rendered:
+def render(
+    files: TrainFiles, tokenizer_folder: Path, cache: Path, *, quiet: bool = False, made: bool = False
+) -> Rendered:
     """The examples in `files` as tokens, made where `cache` does not hold them yet.
 
+    Args:
+        made: another process has made them; wait until they are seen here, and make nothing.
+
     Raises:
-        InputError: a row is malformed or has nothing to learn; the first such row is named by file and line.
+        InputError: a row is malformed or has nothing to learn; the first such row is named by file and line. Or what
+            was made elsewhere is not seen here.
     """
     tokenizer = load_tokenizer(str(tokenizer_folder))
     key = hashlib.sha256("\n".join((_FORMAT, fingerprint(tokenizer), *files.hashes)).encode()).hexdigest()[:16]
     folder = cache / key
     done = folder / "complete.json"
+    until = time.monotonic() + _PATIENCE_SECONDS
+    while made and not done.exists():
+        if time.monotonic() > until:
+            raise InputError(
+                f"{done}, which the first process wrote, is not seen here: --out and --rendered must lie on a file "
+                "system that all nodes share"
+            )
+        time.sleep(0.1)
     if not done.exists():
         folder.mkdir(parents=True, exist_ok=True)
         shards = _make(files, tokenizer_folder, folder, quiet)
@@ -240,13 +256,30 @@ def messages_of(file: str, line: int, value: dict[str, Any]) -> list[dict[str, s
         raise InputError(f"{file}:{line}: {error}") from None
 
 
+def _mapped(path: Path) -> NDArray[Any]:
+    """The array in a .npy file, mapped into memory without an open file.
+
+    numpy's own map keeps a file descriptor for as long as the array lives: at the usual limit of 1,024 a mixture could
+    have two million examples, and OpenMathInstruct-2 has 14 million. torch closes the file once it is mapped.
+    """
+    import torch  # here: the processes that only tokenise do without
+
+    header = np.load(path, mmap_mode="r")
+    begin, dtype = int(header.offset), header.dtype
+    size = begin + int(header.nbytes)
+    del header
+    array: NDArray[Any] = torch.from_file(str(path), shared=False, size=size, dtype=torch.uint8).numpy()
+    array.flags.writeable = False
+    return array[begin:].view(dtype)
+
+
 def _open(folder: Path, shards: int) -> Rendered:
     arrays, rows, owners, starts = [], [], [], []
     names: dict[tuple[str, str, str], int] = {}
     sources: dict[str, int] = {}
     for number in range(shards):
         tokens_path, learned_path, index_path = _names(folder, number)
-        arrays.append((np.load(tokens_path, mmap_mode="r"), np.load(learned_path, mmap_mode="r")))
+        arrays.append((_mapped(tokens_path), _mapped(learned_path)))
         with np.load(index_path) as index:
             table = index["rows"].copy()
             groups = [names.setdefault((s, y, z), len(names)) for s, y, z in index["names"].tolist()]

@@ -24,6 +24,7 @@ from trainer.fresh import new_config, read_init
 from trainer.full_disk import full_disk_in_one_line
 from trainer.heldout import read_heldout
 from trainer.model import Learner, learner_for, load_weights, new_weights, pretrained_weights, read_model_config
+from trainer.nodes import check_shared
 from trainer.preflight import check_resources, measure
 from trainer.render import TrainFiles, find_train_files, messages_of, render
 from trainer.run import Run, finish, introduce, open_log, step_record
@@ -91,6 +92,9 @@ def prepare(config: TrainConfig, files: TrainFiles, world: World) -> Run:
     init = read_init(config.init) if config.init is not None else None
     model_config = read_model_config(config.model) if config.model is not None else None
     cache = config.rendered or config.out / "rendered"
+    check_shared(
+        {"--out": config.out, "--rendered": cache} if config.rendered else {"--out": config.out}, files.hashes, world
+    )
 
     def make() -> None:
         if not (folder / "tokenizer.json").exists():
@@ -99,8 +103,8 @@ def prepare(config: TrainConfig, files: TrainFiles, world: World) -> Run:
         read_heldout(config, folder, cache)
 
     first(world, make)
-    data = render(files, folder, cache)  # whole now: every process maps the same files
-    heldout = read_heldout(config, folder, cache)
+    data = render(files, folder, cache, made=True)  # every process maps the same files
+    heldout = read_heldout(config, folder, cache, made=True)
     tokenizer = load_tokenizer(str(folder))
     if model_config is None:
         assert init is not None

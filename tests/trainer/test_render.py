@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import json
+import os
+import resource
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -135,6 +137,44 @@ def test_an_interrupted_rendering_makes_only_what_is_missing(
     for index in range(len(whole.lengths)):
         assert again.example(index)[0].tolist() == whole.example(index)[0].tolist()
         assert again.place(index) == whole.place(index)
+
+
+def test_open_files_do_not_grow_with_the_shards(
+    tmp_path: Path, mixture: Path, tokenizer_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """14 million examples are 3,418 shards of two arrays; usual limits are 1,024 open files. Here 60 shards and 30."""
+    monkeypatch.setattr("trainer.render.SHARD_ROWS", 2)
+    files = find_train_files(mixture)
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (max(int(n) for n in os.listdir("/proc/self/fd")) + 30, hard))
+    try:
+        data = render(files, tokenizer_folder, tmp_path, quiet=True)
+        assert len(list(tmp_path.rglob("*.tokens.npy"))) == 60
+        lengths = [len(data.example(index)[0]) for index in range(120)]
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+    assert lengths == data.lengths.tolist()
+
+
+def test_what_another_process_made_is_waited_for_and_never_made_again(
+    tmp_path: Path, mixture: Path, tokenizer_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    files = find_train_files(mixture)
+    whole = render(files, tokenizer_folder, tmp_path / "there", quiet=True)
+    (there,) = (tmp_path / "there").iterdir()
+    late = tmp_path / "here" / there.name
+
+    def arrive(_seconds: float) -> None:
+        shutil.copytree(there, late)
+
+    with monkeypatch.context() as patch:
+        patch.setattr("trainer.render.time.sleep", arrive)
+        seen = render(files, tokenizer_folder, tmp_path / "here", quiet=True, made=True)
+    assert seen.example(7)[0].tolist() == whole.example(7)[0].tolist()
+    monkeypatch.setattr("trainer.render._PATIENCE_SECONDS", 0.0)
+    with pytest.raises(InputError, match="is not seen here: --out and --rendered must lie on a file system that all"):
+        render(files, tokenizer_folder, tmp_path / "nowhere", quiet=True, made=True)
+    assert not (tmp_path / "nowhere").exists()
 
 
 def test_other_data_or_another_tokenizer_never_reads_the_same_shards(
