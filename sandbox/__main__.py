@@ -1,4 +1,4 @@
-"""`python -m sandbox serve | run | doctor | up | down | ps`: the server, one program, this machine, containers."""
+"""`python -m sandbox serve | relay | run | doctor | up | down | ps`: a server, one program, this machine, boxes."""
 
 from __future__ import annotations
 
@@ -23,6 +23,11 @@ def main(argv: list[str]) -> int:
     arguments = _parser().parse_args(argv)
     if arguments.command == "serve":
         serve(_server_config(arguments))
+        return 0
+    if arguments.command == "relay":
+        from sandbox.server.relay import relay
+
+        relay(arguments.to.split(","), port=arguments.port, token=_token(arguments.token_file))
         return 0
     if arguments.command == "run":
         return _run(arguments)
@@ -126,6 +131,11 @@ def _parser() -> argparse.ArgumentParser:
     command.add_argument(
         "--drain-seconds", type=int, default=default.drain_seconds, help="SIGTERM waits for running work"
     )
+
+    command = commands.add_parser("relay", help="other projects' routes on loopback, for servers elsewhere")
+    command.add_argument("--to", required=True, metavar="URL[,URL]", help="the sandbox servers that are asked")
+    command.add_argument("--port", type=int, default=8080, help="on loopback; 0: any free one")
+    command.add_argument("--token-file", metavar="FILE", help="file with the servers' token")
 
     command = commands.add_parser("run", parents=[isolation], help="run one program")
     command.add_argument("file", metavar="FILE|-", help="Python source, - for standard input")

@@ -6,7 +6,6 @@ docstring is its documentation (`/docs`, `/openapi.json`). `sandbox.server.serve
 
 from __future__ import annotations
 
-import asyncio
 import json
 import logging
 import math
@@ -22,6 +21,9 @@ from sandbox.client.embedded import Embedded
 from sandbox.engine.descriptors import EXHAUSTED
 from sandbox.errors import BadRequest, Overloaded, SandboxError, SandboxUnavailable
 from sandbox.server.batch import batch_lines
+from sandbox.server.compat.fusion import fusion_routes
+from sandbox.server.compat.nemo_skills import nemo_skills_routes
+from sandbox.server.connected import while_connected
 from sandbox.server.connections import Bounds, Connections
 from sandbox.server.guard import Guard
 from sandbox.server.metrics import Metrics
@@ -79,6 +81,7 @@ def build_app(
     _add_programs(app, door, metrics, connections)
     _add_sessions(app, door, metrics)
     _add_operations(app, door, metrics)
+    app.router.routes += [*fusion_routes(door, metrics.observe), *nemo_skills_routes(door, metrics.observe)]
     if isinstance(door, Spread):
         app.add_middleware(Router, siblings=door.siblings)
     app.add_middleware(Guard, token=token, max_body_bytes=max_body_bytes, connections=connections)
@@ -188,26 +191,10 @@ def _add_operations(app: FastAPI, door: Embedded, metrics: Metrics) -> None:
 
 async def _while_connected(request: Request, work: Awaitable[ExecResult]) -> Response:
     """The answer with the result of `work`, which is cancelled if the client goes away."""
-    task = asyncio.current_task()
-    assert task is not None
-    gone = False
-
-    async def watch() -> None:
-        nonlocal gone
-        await request.receive()  # the body has been read: only a disconnect can come
-        gone = True
-        task.cancel()
-
-    watcher = asyncio.create_task(watch())
-    try:
-        return Response(result_json(await work), media_type="application/json")
-    except asyncio.CancelledError:
-        if not gone:
-            raise
-        task.uncancel()
+    result = await while_connected(request, work)
+    if result is None:
         return Response(status_code=499)  # nobody reads it
-    finally:
-        watcher.cancel()
+    return Response(result_json(result), media_type="application/json")
 
 
 def _add_error_answers(app: FastAPI) -> None:

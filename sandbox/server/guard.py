@@ -5,6 +5,8 @@ Plain ASGI, so that a refusal costs nothing and reads nothing.
 
 from __future__ import annotations
 
+import base64
+import binascii
 import hmac
 import json
 from collections.abc import Mapping
@@ -16,11 +18,13 @@ from sandbox.errors import BadRequest, Overloaded, SandboxError, Unauthorized
 from sandbox.server.connections import Connections
 from sandbox.server.schemas import error_json
 
-# What a health probe needs, which has no token.
-_OPEN_PATHS = frozenset({"/healthz", "/readyz"})
+# What a health probe needs, which has no token; the last two by the names that other sandboxes' clients ask for.
+_OPEN_PATHS = frozenset({"/healthz", "/readyz", "/v1/ping", "/health"})
 # Without a token the server is on loopback. A web page could still reach it through a name of its own that resolves to
 # 127.0.0.1; such a request names that host.
 _LOOPBACK_NAMES = frozenset({"localhost", "127.0.0.1", "[::1]"})
+# Clients of these ask again after 504 alone.
+_STATUS_IF_FULL = {"/run_code": 504, "/run_jupyter": 504}
 
 
 class Guard:
@@ -31,7 +35,7 @@ class Guard:
 
     def __init__(self, app: ASGIApp, *, token: str | None, max_body_bytes: int, connections: Connections) -> None:
         self._app = app
-        self._authorization = None if token is None else f"Bearer {token}".encode()
+        self._token = None if token is None else token.encode()
         self._max_body_bytes = max_body_bytes
         self._connections = connections
 
@@ -54,7 +58,9 @@ class Guard:
             await _refuse(send, 413, BadRequest(self._too_large))
             return
         if self._connections.unread_bytes() > self._connections.bounds.unread_bytes:
-            await _refuse(send, 429, Overloaded("answers wait here for clients that do not read them; try again later"))
+            status = _STATUS_IF_FULL.get(scope["path"], 429)
+            full = Overloaded("answers wait here for clients that do not read them; try again later")
+            await _refuse(send, status, full)
             return
         body = _Body(receive, self._connections, self._max_body_bytes, self._too_large)
         try:
@@ -63,9 +69,9 @@ class Guard:
             self._connections.requests_bytes -= body.bytes
 
     def _reason_against(self, headers: Mapping[bytes, bytes]) -> str | None:
-        if self._authorization is not None:
+        if self._token is not None:
             # Compared in constant time: the time taken must not tell how much of a guess is right.
-            if hmac.compare_digest(headers.get(b"authorization", b""), self._authorization):
+            if hmac.compare_digest(_shown_token(headers.get(b"authorization", b"")), self._token):
                 return None
             return "a token is required: send the header 'Authorization: Bearer TOKEN'"
         if _host_name(headers.get(b"host", b"")) in _LOOPBACK_NAMES:
@@ -99,6 +105,17 @@ class _Body:
 
 async def _nothing() -> Message:
     return {"type": "http.request", "body": b"", "more_body": False}
+
+
+def _shown_token(header: bytes) -> bytes:
+    """The token of an Authorization header: Bearer, or a Basic password, which any client sends for http://x:TOKEN@host."""
+    kind, _, shown = header.partition(b" ")
+    if kind == b"Basic":
+        try:
+            return base64.b64decode(shown, validate=True).partition(b":")[2]
+        except binascii.Error:
+            return b""
+    return shown if kind == b"Bearer" else b""
 
 
 def _host_name(header: bytes) -> str:

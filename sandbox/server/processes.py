@@ -5,7 +5,8 @@ they must know of each other is in memory that all share: how much each has in h
 key. What one cannot answer itself it asks of another over a unix socket of that one's:
 
     a program or a batch's program   where there is room, or where its key was seen before
-    a session                        stays where it was opened, and its name says where ("2.x7…")
+    a session                        stays where it was opened, and its name says where ("2.x7…"); one that the client
+                                     has named (`compat.nemo_skills`) lives where the checksum of its name says
     /metrics, /readyz                the sum over all
 
 A process that dies is started again; its sessions are lost, and said to be. It refuses to move a session.
@@ -18,12 +19,14 @@ import json
 import mmap
 import struct
 import zlib
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from contextvars import ContextVar
 from dataclasses import dataclass, field
+from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 import aiohttp
+import yarl
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -36,6 +39,7 @@ if TYPE_CHECKING:
     from sandbox.engine import Engine
 
 _SIBLING = b"x-sandbox-sibling"  # the header that says: answer this yourself
+_SESSION = b"x-session-id"  # the header in which a client names its session
 _PATIENCE_SECONDS = 5.0  # with another process that does not answer; it is started again meanwhile
 _KEYS = 1 << 16  # places for keys; each front keeps 8192 outcomes
 _COUNT, _KEY = struct.Struct("=I"), struct.Struct("=IB")
@@ -118,17 +122,20 @@ class Siblings:
             await remote.start()
         return self._remotes[index]
 
-    async def ask(self, index: int, method: str, path: str, body: bytes = b"") -> Response:
+    async def ask(
+        self, index: int, method: str, path: str, body: bytes = b"", headers: Mapping[str, str] = MappingProxyType({})
+    ) -> Response:
         """The answer of another process to a request that is handed on as it came."""
         if index not in self._http:
-            headers = {"content-type": "application/json", _SIBLING.decode(): self.place.secret}
+            always = {"content-type": "application/json", _SIBLING.decode(): self.place.secret}
             if self.place.token is not None:
-                headers["authorization"] = f"Bearer {self.place.token}"
+                always["authorization"] = f"Bearer {self.place.token}"
             connector = aiohttp.UnixConnector(self.place.sockets[index], limit=0)
             timeout = aiohttp.ClientTimeout(total=None)
-            self._http[index] = aiohttp.ClientSession(connector=connector, headers=headers, timeout=timeout)
+            self._http[index] = aiohttp.ClientSession(connector=connector, headers=always, timeout=timeout)
         try:
-            async with self._http[index].request(method, f"http://localhost{path}", data=body or None) as answer:
+            url = yarl.URL.build(scheme="http", host="localhost", path=path)  # quotes what was unquoted on its way here
+            async with self._http[index].request(method, url, data=body or None, headers=headers) as answer:
                 kept = {
                     name: answer.headers[name] for name in ("content-type", "retry-after") if name in answer.headers
                 }
@@ -234,6 +241,8 @@ class Router:
             await self._sum(scope, receive, send)
         elif path == "/v1/sessions" or path.startswith("/v1/sessions/"):
             await self._hand_on(path, scope, receive, send)
+        elif (name := _session_named(scope)) is not None:
+            await self._hand_to(zlib.crc32(name) % len(self._place.workers), scope, receive, send)
         else:
             await self._app(scope, receive, send)
 
@@ -247,10 +256,13 @@ class Router:
         else:
             name = path.split("/")[3].partition(".")[0]
             where = int(name) if name.isdecimal() and int(name) < len(self._place.workers) else where
+        await self._hand_to(where, scope, _again(body, receive) if opening else receive, send)
+
+    async def _hand_to(self, where: int, scope: Scope, receive: Receive, send: Send) -> None:
         if where == self._place.index:
-            await self._app(scope, _again(body, receive) if opening else receive, send)
+            await self._app(scope, receive, send)
             return
-        asking = asyncio.ensure_future(self._ask(where, scope, body if opening else await _whole(receive)))
+        asking = asyncio.ensure_future(self._ask(where, scope, await _whole(receive)))
         gone = asyncio.ensure_future(receive())  # the body has been read: only a disconnect can come
         try:
             await asyncio.wait((asking, gone), return_when=asyncio.FIRST_COMPLETED)
@@ -264,7 +276,9 @@ class Router:
 
     async def _ask(self, where: int, scope: Scope, body: bytes) -> Response:
         try:
-            return await self._siblings.ask(where, scope["method"], scope["path"], body)
+            name = dict(scope["headers"]).get(_SESSION)
+            headers = {_SESSION.decode(): name.decode("latin-1")} if name is not None else {}
+            return await self._siblings.ask(where, scope["method"], scope["path"], body, headers)
         except SandboxUnavailable as error:
             described = {"error": {"type": type(error).__name__, "message": str(error)}}
             return Response(json.dumps(described), status_code=error.http_status, media_type="application/json")
@@ -296,6 +310,14 @@ class Router:
         ready["ready"] = ready["ready"] and len(bodies) == len(self._place.workers)
         status = 200 if ready["ready"] else 503
         await Response(json.dumps(ready), status_code=status, media_type="application/json")(scope, receive, send)
+
+
+def _session_named(scope: Scope) -> bytes | None:
+    """The session that a request is for by a name of the client's own, as `compat.nemo_skills` takes it."""
+    path: str = scope["path"]
+    if path.startswith("/sessions/"):
+        return path.removeprefix("/sessions/").encode("utf-8", "surrogatepass")
+    return dict(scope["headers"]).get(_SESSION) if path == "/execute" else None
 
 
 def sum_metrics(texts: list[str]) -> str:
