@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from sandbox.command import run_command
-from trainer.config import parse_config
-from trainer.run_folder import claim
+from trainer.arguments import parse_config
+from trainer.run_folder import claim, drop_checkpoints
 
 
 def main(argv: list[str]) -> int:
     config = parse_config(argv)
     if claim(config):
+        drop_checkpoints(config)
         print(f"{config.out} is already trained with these settings")
         return 0
     from trainer.train import train  # torch: only when there is something to do

@@ -6,7 +6,8 @@ C channels, V vocabulary.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import math
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -64,33 +65,72 @@ class MicroBatch:
     groups_N: Tensor
 
 
+def example_weights(data: Rendered, weights: Mapping[str, float]) -> NDArray[np.float64]:
+    """The weight of each example: that of the longest name that it goes by, or 1.
+
+    Raises:
+        InputError: a name that no example goes by, or nothing is left.
+    """
+    by_name = np.ones(len(data.names))
+    known = set()
+    for number, name in enumerate(data.names):
+        for length in (1, 2, 3):
+            known.add("/".join(name[:length]))
+            by_name[number] = weights.get("/".join(name[:length]), by_name[number])
+    if unknown := sorted(set(weights) - known):
+        raise InputError(
+            f"--source-weights names {', '.join(unknown)}, which the data do not hold; they hold "
+            f"{', '.join(sorted('/'.join(name) for name in data.names))}"
+        )
+    if not by_name.any():
+        raise InputError("--source-weights leaves out every example: give one of them more than 0")
+    return by_name[data.groups]
+
+
 class Order:
     """Every row of a run, in order, epoch after epoch; the same in every process.
 
+    Args:
+        epochs: passes over the data, instead of `steps`; what is left of the last step is filled from the next pass.
+        weights: times a pass shows a source, source/style or source/style/language; 1 where nothing is said.
+
     Attributes:
+        steps: how many there are.
         targets: learned tokens of each step, shape (steps,).
         tokens: tokens of each step, padding not counted, shape (steps,).
         squares: sum of the squared lengths of a step's examples, what attention costs, shape (steps,).
         most_examples: the largest number of examples in any row.
 
     Raises:
-        InputError: the data do not fill the steps and may not be repeated, or no example fits a row.
+        InputError: the data do not fill the steps and may not be repeated, no example fits a row, or `weights` name
+            what the data do not hold.
     """
 
     def __init__(
         self,
         data: Rendered,
         *,
-        steps: int,
+        steps: int = 0,
+        epochs: float | None = None,
         batch_rows: int,
         row_tokens: int,
         seed: int = 0,
         buffer: int = 256,
         repeat: bool = False,
+        weights: Mapping[str, float] | None = None,
     ) -> None:
         self.data, self.batch_rows, self.row_tokens = data, batch_rows, row_tokens
-        needed = steps * batch_rows
+        shown = example_weights(data, weights) if weights else None
         self.plans: list[Plan] = []
+        if epochs is not None:
+            repeat = True
+            for epoch in range(math.ceil(epochs)):
+                self.plans.append(plan(data.lengths, row_tokens, seed=seed, epoch=epoch, buffer=buffer, weights=shown))
+            rows = [p.rows for p in self.plans]
+            part = epochs - (len(rows) - 1)  # of the last pass
+            steps = max(1, -(-(sum(rows[:-1]) + math.ceil(part * rows[-1])) // batch_rows))
+        self.steps = steps
+        needed = steps * batch_rows
         while (have := sum(p.rows for p in self.plans)) < needed:
             if self.plans and not repeat:
                 raise InputError(
@@ -98,7 +138,8 @@ class Order:
                     f"{batch_rows} rows; {steps} steps need {needed}. Pass --repeat to go over them again, or fewer "
                     "--steps or --batch-rows"
                 )
-            self.plans.append(plan(data.lengths, row_tokens, seed=seed, epoch=len(self.plans), buffer=buffer))
+            epoch = len(self.plans)
+            self.plans.append(plan(data.lengths, row_tokens, seed=seed, epoch=epoch, buffer=buffer, weights=shown))
             if not self.plans[-1].rows:
                 raise InputError(f"no example fits a row of {row_tokens} tokens: raise --row-tokens")
         self._rows = [(p, index) for p in self.plans for index in range(p.rows)][:needed]

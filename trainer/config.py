@@ -10,12 +10,11 @@ This file loads no torch: a run that is already complete, or asked for wrongly, 
 
 from __future__ import annotations
 
-import argparse
-import types
-from collections.abc import Sequence
-from dataclasses import MISSING, asdict, dataclass, fields
+import math
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Annotated, Any, Literal, Union, get_args, get_origin, get_type_hints
+from typing import Annotated, Any, Literal
 
 from sandbox.errors import InputError
 
@@ -37,10 +36,12 @@ class TrainConfig:
     init: Annotated[str | None, "start a new model instead: a TOML or JSON file, or a name in trainer/configs"] = None
 
     steps: Annotated[int, "optimizer steps (2402.03300)"] = 500
+    epochs: Annotated[float | None, "passes over the data, instead of --steps; the last step is filled up"] = None
     batch_rows: Annotated[int, "rows in a step, over all processes (2402.03300: batch 256)"] = 256
     row_tokens: Annotated[int, "tokens in a row (2402.03300: context 4,096)"] = 4096
     micro_rows: Annotated[int, "rows that one process computes at a time; changes memory and speed only"] = 1
     repeat: Annotated[bool, "allow more steps than the data fill once; each pass has a new random order"] = False
+    source_weights: Annotated[str | None, "times a pass shows a source, style or language: gsm8k=2,math/cot=0.5"] = None
     overlong: Annotated[Overlong, "examples longer than a row: leave out and list them, or stop"] = "drop"
     pack_buffer: Annotated[int, "examples that wait for a place; more waste less"] = 256
 
@@ -66,6 +67,7 @@ class TrainConfig:
 
     checkpoint_every: Annotated[int, "steps between checkpoints; one is also written on SIGTERM and Ctrl-C"] = 100
     keep: Annotated[int, "checkpoints to keep"] = 2
+    last_checkpoint: Annotated[bool, "keep a checkpoint after the last step: such a run can be made longer"] = True
     heldout: Annotated[Path | None, "JSON Lines like the training files, not learned: their loss is logged"] = None
     heldout_every: Annotated[int, "steps between two looks at the held-out examples; the last step has one"] = 50
     log_every: Annotated[int, "steps between console lines; log.jsonl has every step"] = 1
@@ -79,11 +81,17 @@ class TrainConfig:
                 problems.append(f"--{name.replace('_', '-')} is {value}, expected at least 1")
         if self.row_tokens < 2:
             problems.append(f"--row-tokens is {self.row_tokens}, expected at least 2")
-        if not 0 <= self.warmup_steps <= self.steps:
+        if not 0 <= self.warmup_steps <= (math.inf if self.epochs is not None else self.steps):
             problems.append(f"--warmup-steps is {self.warmup_steps}, expected 0 to --steps {self.steps}")
         for name, low, high in (("learning_rate", 0, 1), ("clip", 0, 1e9), ("lora_alpha", 0, 1e6)):
             if not low < getattr(self, name) <= high:
                 problems.append(f"--{name.replace('_', '-')} is {getattr(self, name)}, expected above {low} to {high}")
+        if self.epochs is not None and not 0 < self.epochs <= 1e6:
+            problems.append(f"--epochs is {self.epochs}, expected above 0 to 1,000,000")
+        try:
+            read_weights(self.source_weights)
+        except InputError as error:
+            problems.append(str(error))
         for name in ("final_rate", "weight_decay"):
             if not 0 <= getattr(self, name) <= 1:
                 problems.append(f"--{name.replace('_', '-')} is {getattr(self, name)}, expected 0 to 1")
@@ -105,56 +113,37 @@ _COUNTS = (
 )  # fmt: skip
 # What may differ when a run is taken up again: none of these changes what is learned.
 _FREE = {
-    "out", "threads", "checkpoint_every", "keep", "heldout", "heldout_every", "log_every", "report", "rendered",
-    "micro_rows", "recompute", "compile", "deterministic",
+    "out", "threads", "checkpoint_every", "keep", "last_checkpoint", "heldout", "heldout_every", "log_every",
+    "report", "rendered", "micro_rows", "recompute", "compile", "deterministic",
 }  # fmt: skip
+
+
+def read_weights(text: str | None) -> Mapping[str, float]:
+    """What `--source-weights` says, by source, source/style or source/style/language.
+
+    Raises:
+        InputError: it is not of the form NAME=NUMBER[,NAME=NUMBER...].
+    """
+    weights: dict[str, float] = {}
+    for part in text.split(",") if text is not None else ():
+        name, _, number = part.strip().rpartition("=")
+        try:
+            weights[name] = float(number)
+        except ValueError:
+            name = ""
+        if not name or not 0 <= weights[name] <= 1000:
+            raise InputError(
+                f"--source-weights has {part!r}, expected NAME=NUMBER[,NAME=NUMBER…] with numbers from 0 to 1000, "
+                "such as gsm8k=2,math/cot=0.5"
+            )
+    return weights
 
 
 def same_training(one: dict[str, Any], other: dict[str, Any]) -> list[str]:
     """The settings in which two runs' `to_json` differ so that they learn different things, e.g. "steps 20 -> 30"."""
     names = [name for name in other if name not in _FREE and one.get(name) != other[name]]
-    if names == ["steps"] and one.get("schedule") == "constant" and one["steps"] < other["steps"]:
-        return []  # a constant rate does not depend on where the run ends: it may go on further
+    if names in (["steps"], ["epochs"]) and one.get("schedule") == "constant":
+        before, after = one.get(names[0]), other[names[0]]
+        if before is not None and after is not None and before < after:
+            return []  # a constant rate does not depend on where the run ends: it may go on further
     return [f"{name} {one.get(name)} -> {other[name]}" for name in names]
-
-
-class _Parser(argparse.ArgumentParser):
-    def error(self, message: str) -> Any:
-        raise InputError(f"{message}; see python -m trainer --help")
-
-
-def parse_config(argv: Sequence[str]) -> TrainConfig:
-    """The settings on a command line.
-
-    Raises:
-        InputError: unknown or missing flags, values out of range; all that are out of range are named at once.
-    """
-    summary = (__doc__ or "").partition("\n\n")
-    parser = _Parser(
-        prog="python -m trainer",
-        description="Turn a mixture into a trained model. The defaults are the DeepSeekMath-Instruct recipe.",
-        epilog=summary[2],
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
-    )
-    hints = get_type_hints(TrainConfig, include_extras=True)
-    for entry in fields(TrainConfig):
-        name = "--" + entry.name.replace("_", "-")
-        hint, text = get_args(hints[entry.name])
-        required = entry.default is MISSING
-        if hint is bool:
-            parser.add_argument(name, action="store_true", help=text)
-            continue
-        if get_origin(hint) in (Union, types.UnionType):
-            hint = get_args(hint)[0]
-        choices = get_args(hint) if get_origin(hint) is Literal else None
-        parser.add_argument(
-            name,
-            type=str if choices else hint,
-            choices=choices,
-            required=required,
-            default=None if required else entry.default,
-            help=text if required or entry.default is None else f"{text} (default {entry.default})",
-            metavar=None if choices else entry.name.upper(),
-        )
-    return TrainConfig(**vars(parser.parse_args(argv)))

@@ -41,15 +41,27 @@ class Plan:
         return self.documents[self.starts[index] : self.starts[index + 1]]
 
 
-def plan(lengths: Sequence[int] | NDArray[np.int64], row_tokens: int, *, seed: int, epoch: int, buffer: int) -> Plan:
-    """Rows of `row_tokens` that hold every example which fits, once.
+def plan(
+    lengths: Sequence[int] | NDArray[np.int64],
+    row_tokens: int,
+    *,
+    seed: int,
+    epoch: int,
+    buffer: int,
+    weights: NDArray[np.float64] | None = None,
+) -> Plan:
+    """Rows of `row_tokens` that hold every example which fits, once, or as often as its weight says.
 
     Args:
         lengths: tokens of each example; those longer than a row, and those of no tokens, are left out.
         buffer: how many waiting examples best fit chooses from.
+        weights: times a pass shows each example, see `times_in_pass`.
     """
     sizes = np.asarray(lengths, dtype=np.int64)
-    order = np.random.default_rng((seed, epoch)).permutation(len(sizes))
+    order = np.random.default_rng((seed, epoch)).permutation(len(sizes) if weights is None else 0)
+    if weights is not None:
+        copies = np.repeat(np.arange(len(sizes)), times_in_pass(weights, seed=seed, epoch=epoch))
+        order = np.random.default_rng((seed, epoch)).permutation(copies)
     order = order[(sizes[order] <= row_tokens) & (sizes[order] > 0)]
     chosen: list[int] = []
     starts = [0]
@@ -58,6 +70,22 @@ def plan(lengths: Sequence[int] | NDArray[np.int64], row_tokens: int, *, seed: i
         starts.append(len(chosen))
     documents = order[np.array(chosen, dtype=np.int64)]
     return Plan(documents, np.array(starts, dtype=np.int64), row_tokens, int(sizes[documents].sum()))
+
+
+def times_in_pass(weights: NDArray[np.float64], *, seed: int, epoch: int) -> NDArray[np.int64]:
+    """How often pass `epoch` shows each example: on average its weight, and never far from it.
+
+    An example of weight w was shown floor(w x passes + r) times so far, with an r of its own from 0 to 1 that is even
+    over the examples of the same weight: of 0.25 every pass shows another quarter, and after four all were shown once.
+    """
+    draw = np.random.default_rng((seed, 0, 1))
+    ranks = np.empty(len(weights))
+    for weight in np.unique(weights):
+        same = np.flatnonzero(weights == weight)
+        ranks[same] = (draw.permutation(len(same)) + 0.5) / len(same)
+    before, after = (np.floor(weights * passes + ranks).astype(np.int64) for passes in (epoch, epoch + 1))
+    times: NDArray[np.int64] = after - before
+    return times
 
 
 def _fill(sizes: Sequence[int], room: int, buffer: int) -> Iterator[list[int]]:

@@ -114,14 +114,17 @@ def check_resources(config: Any, size: Size, settings: TrainConfig, world: World
             "processes (torchrun), smaller --micro-rows, --recompute full, --state sr, or shorter --row-tokens"
         )
     # A checkpoint has all but the gradients; the export is at most fp32.
-    disk = states_bytes(config, size, settings) * 3 // 4 * (settings.keep + 1) + 4 * size.parameters
+    ends = settings.steps - (0 if settings.last_checkpoint else 1)
+    written = max(1, -(-ends // settings.checkpoint_every))  # at least one: a signal may ask for it
+    most = min(settings.keep + 1, written)
+    disk = states_bytes(config, size, settings) * 3 // 4 * most + 4 * size.parameters
     # What is there already of this run's checkpoints is written no second time.
     held = sum(path.stat().st_size for path in (settings.out / "checkpoints").rglob("*") if path.is_file())
     free = shutil.disk_usage(settings.out).free + held
     if disk > free:
         raise InputError(
-            f"{settings.keep} checkpoints, the next one and the export take {disk / 2**30:.1f} GiB and "
-            f"{settings.out} has {free / 2**30:.1f} GiB free: make room, or lower --keep"
+            f"up to {most} checkpoints at a time and the export take {disk / 2**30:.1f} GiB and {settings.out} has "
+            f"{free / 2**30:.1f} GiB free: make room, lower --keep, or pass --no-last-checkpoint"
         )
     return need
 

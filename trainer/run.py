@@ -144,6 +144,7 @@ def finish(run: Run, files: TrainFiles, seconds: float) -> None:
         seconds=round(seconds, 1),
         summary={
             "parameters": run.size.parameters,
+            "steps": config.steps,
             "loss": learned[-1]["loss"],
             "loss_by": learned[-1]["loss_by"],
             "training_seconds": round(sum(record["seconds"] for record in records), 1),

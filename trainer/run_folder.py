@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 from typing import Any
 
 from dataset.files import MANIFEST, read_manifest, sha256, written_whole
@@ -17,6 +18,7 @@ from sandbox.errors import InputError
 from trainer.config import TrainConfig, same_training
 
 RUN = "run.json"
+CHECKPOINTS = "checkpoints"
 
 
 def claim(config: TrainConfig) -> bool:
@@ -42,6 +44,11 @@ def claim(config: TrainConfig) -> bool:
             )
         if _done(config):
             return True
+        if read_manifest(config.out) is not None and not any((config.out / CHECKPOINTS).glob("step-*")):
+            raise InputError(
+                f"{config.out} holds a run that is done and kept no checkpoint (--no-last-checkpoint), so it cannot go "
+                "on: choose another --out to train from the beginning"
+            )
     elif config.out.exists() and any(config.out.iterdir()):
         raise InputError(f"--out {config.out} is not empty and holds no run of ours: choose another folder")
     with written_whole(path) as file:
@@ -52,7 +59,17 @@ def claim(config: TrainConfig) -> bool:
 
 def _done(config: TrainConfig) -> bool:
     manifest = read_manifest(config.out)
-    return manifest is not None and manifest.config["steps"] == config.steps
+    if manifest is None:
+        return False
+    if config.epochs is not None:
+        return bool(manifest.config.get("epochs") == config.epochs)
+    return bool(manifest.config["steps"] == config.steps)
+
+
+def drop_checkpoints(config: TrainConfig) -> None:
+    """Remove the checkpoints of a run that is done, if it was asked to keep none."""
+    if not config.last_checkpoint and os.environ.get("RANK", "0") == "0":
+        shutil.rmtree(config.out / CHECKPOINTS, ignore_errors=True)
 
 
 def run_settings(config: TrainConfig) -> dict[str, Any]:
@@ -67,4 +84,5 @@ def run_settings(config: TrainConfig) -> dict[str, Any]:
         raise InputError(
             f"{config.data / MANIFEST} is missing, so the mixture is not complete: run `python -m dataset mix`"
         )
-    return {**config.to_json(), "data_sha256": sha256(config.data / MANIFEST)}
+    steps = config.steps if config.epochs is None else None  # those of --epochs follow from the data
+    return {**config.to_json(), "steps": steps, "data_sha256": sha256(config.data / MANIFEST)}

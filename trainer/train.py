@@ -6,6 +6,7 @@ import shutil
 import signal
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 from types import FrameType
 
@@ -18,7 +19,7 @@ from dataset.files import written_whole
 from sandbox.errors import InputError
 from trainer import checkpoint
 from trainer.batches import Order
-from trainer.config import TrainConfig
+from trainer.config import TrainConfig, read_weights
 from trainer.export import export
 from trainer.fresh import new_config, read_init
 from trainer.full_disk import full_disk_in_one_line
@@ -28,6 +29,7 @@ from trainer.nodes import check_shared
 from trainer.preflight import check_resources, measure
 from trainer.render import TrainFiles, find_train_files, messages_of, render
 from trainer.run import Run, finish, introduce, open_log, step_record
+from trainer.run_folder import drop_checkpoints
 from trainer.self_check import check_isolation, expect_seconds
 from trainer.step import make_optimizer, take_step
 from trainer.tokenizer import load_tokenizer, train_tokenizer
@@ -68,6 +70,7 @@ def train(config: TrainConfig) -> int:
     files = find_train_files(config.data)
     with join() as world, full_disk_in_one_line(config.out, config.out / "checkpoints"):
         run = prepare(config, files, world)
+        config = run.config  # with the steps that --epochs are
         learner = learner_for(config, run.model_config, world, run.precision)
         optimizer = make_optimizer(learner, config, rank=world.rank)
         step = start(run, learner, optimizer)
@@ -83,6 +86,7 @@ def train(config: TrainConfig) -> int:
         )
         if world.leads:
             finish(run, files, time.time() - began)
+            drop_checkpoints(config)
     return 0
 
 
@@ -112,12 +116,17 @@ def prepare(config: TrainConfig, files: TrainFiles, world: World) -> Run:
     order = Order(
         data,
         steps=config.steps,
+        epochs=config.epochs,
         batch_rows=config.batch_rows,
         row_tokens=config.row_tokens,
         seed=config.seed,
         buffer=config.pack_buffer,
         repeat=config.repeat,
+        weights=read_weights(config.source_weights),
     )
+    if config.warmup_steps > order.steps:
+        raise InputError(f"--warmup-steps is {config.warmup_steps}, expected 0 to the {order.steps} steps of --epochs")
+    config = replace(config, steps=order.steps)
     size = measure(model_config)
     bf16 = config.precision == "bf16" or (config.precision == "auto" and world.device.type == "cuda")
     precision = torch.bfloat16 if bf16 else torch.float32
@@ -209,7 +218,8 @@ def steps(run: Run, learner: Learner, optimizer: Optimizer, done: int, stop: Sto
                     f"loss or gradient was not finite in {bad} steps in a row, the last step {step + 1}: lower "
                     "--learning-rate or lengthen --warmup-steps; run again, it goes on from its last checkpoint"
                 )
-            if last or result.stop or (step + 1) % config.checkpoint_every == 0:
+            due = config.last_checkpoint if last else (step + 1) % config.checkpoint_every == 0
+            if due or result.stop:
                 folder = config.out / "checkpoints"
                 checkpoint.save(folder, step + 1, learner, optimizer, world, keep=config.keep, notes={})
             if result.stop and not last:

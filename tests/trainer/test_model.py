@@ -12,8 +12,9 @@ from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
 
 from dataset.chat import ChatFormat
 from sandbox.errors import InputError
+from trainer.arguments import parse_config
 from trainer.batches import IGNORED, Order
-from trainer.config import TrainConfig, parse_config
+from trainer.config import TrainConfig
 from trainer.export import check_model, export
 from trainer.fresh import read_init
 from trainer.model import Learner, build_learner, load_weights, new_weights, pretrained_weights, read_model_config
