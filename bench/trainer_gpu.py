@@ -43,7 +43,7 @@ from trainer.config import TrainConfig  # noqa: E402
 from trainer.model import Learner, learner_for  # noqa: E402
 from trainer.preflight import measure, memory_bytes, step_flops  # noqa: E402
 from trainer.render import Rendered  # noqa: E402
-from trainer.self_check import check_isolation  # noqa: E402
+from trainer.self_check import prove  # noqa: E402
 from trainer.step import make_optimizer, peak_memory_bytes, take_step  # noqa: E402
 from trainer.world import join  # noqa: E402
 
@@ -140,7 +140,7 @@ def measure_mode(arguments: argparse.Namespace, shape: dict[str, Any]) -> dict[s
         learner = learner_for(config, model, world, torch.bfloat16)
         randomise(learner)
         optimizer = make_optimizer(learner, config)
-        isolation = check_isolation(learner, order, world, torch.bfloat16)
+        isolation = prove(learner, order, world, torch.bfloat16, micro_rows=config.micro_rows)
         learner.train()
         seconds: list[float] = []
         losses: list[float] = []
@@ -154,9 +154,11 @@ def measure_mode(arguments: argparse.Namespace, shape: dict[str, Any]) -> dict[s
             if result.skipped:
                 raise RuntimeError(f"step {step} was not finite: {result}")
         peak = peak_memory_bytes(world.device)
-    tokens, targets, squares = (int(column[WARM_UP:].sum()) for column in (order.tokens, order.targets, order.squares))
+    tokens, targets, pairs = (
+        int(column[WARM_UP:].sum()) for column in (order.tokens, order.targets, order.squares_within(None))
+    )
     waste = 1 - float(order.tokens.mean()) / (config.batch_rows * config.row_tokens)
-    flops = step_flops(size, tokens=tokens, targets=targets, squares=squares)
+    flops = step_flops(size, tokens=tokens, targets=targets, squares={None: pairs})
     total = sum(seconds[WARM_UP:])
     return {
         "workload": "7B step", "mode": arguments.mode, "parameters": size.parameters,

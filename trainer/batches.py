@@ -98,7 +98,6 @@ class Order:
         steps: how many there are.
         targets: learned tokens of each step, shape (steps,).
         tokens: tokens of each step, padding not counted, shape (steps,).
-        squares: sum of the squared lengths of a step's examples, what attention costs, shape (steps,).
         most_examples: the largest number of examples in any row.
 
     Raises:
@@ -143,13 +142,27 @@ class Order:
             if not self.plans[-1].rows:
                 raise InputError(f"no example fits a row of {row_tokens} tokens: raise --row-tokens")
         self._rows = [(p, index) for p in self.plans for index in range(p.rows)][:needed]
-        columns = (data.targets, data.lengths, data.lengths**2)
-        totals = [
-            np.concatenate([np.add.reduceat(column[p.documents], p.starts[:-1]) for p in self.plans])[:needed]
-            for column in columns
-        ]
-        self.targets, self.tokens, self.squares = (rows.reshape(steps, batch_rows).sum(axis=1) for rows in totals)
+        self._squares: dict[int | None, NDArray[np.int64]] = {}
+        self.targets, self.tokens = self._by_step(data.targets), self._by_step(data.lengths)
         self.most_examples = max(int(np.diff(p.starts).max()) for p in self.plans)
+
+    def _by_step(self, column: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Sums over the examples of each step of a number that each example has, shape (steps,)."""
+        rows = np.concatenate([np.add.reduceat(column[p.documents], p.starts[:-1]) for p in self.plans])
+        sums = rows[: self.steps * self.batch_rows].reshape(self.steps, self.batch_rows).sum(axis=1)
+        return np.asarray(sums, dtype=np.int64)
+
+    def squares_within(self, window: int | None) -> NDArray[np.int64]:
+        """Twice the pairs of tokens that see each other, of each step, shape (steps,): what attention costs.
+
+        A token sees `window` tokens before it, all of its example where that is None: of L x L pairs, those that are
+        further apart, (L - window) x (L - window), are not computed.
+        """
+        if window not in self._squares:
+            lengths = self.data.lengths
+            unseen = 0 if window is None else np.maximum(lengths - window, 0) ** 2
+            self._squares[window] = self._by_step(lengths**2 - unseen)
+        return self._squares[window]
 
     def group_targets(self, step: int) -> NDArray[np.int64]:
         """Targets of a step by group, shape (groups,)."""
@@ -170,14 +183,13 @@ class Order:
         """What one process computes in a step: rows rank::world_size, by `micro_rows`.
 
         Every process gets the same number of micro-batches, the last ones empty if need be: the others would wait
-        for it in a collective for ever.
+        for it in a collective for ever. Every micro-batch has `micro_rows` rows, the last ones empty if need be: a
+        layer that meets a second shape is compiled again, for sizes that are not known, and is slower from then on.
         """
         rows = self._rows[step * self.batch_rows : (step + 1) * self.batch_rows]
         each = -(-self.batch_rows // world_size)
         mine: list[NDArray[np.int64]] = [p.row(i) for p, i in rows[rank::world_size]]
         mine += [np.array([], dtype=np.int64)] * (-(-each // micro_rows) * micro_rows - len(mine))
-        if world_size == 1 and self.batch_rows % micro_rows:  # nobody waits: no empty rows
-            mine = mine[: self.batch_rows]
         for at in range(0, len(mine), micro_rows):
             yield self.micro_batch(mine[at : at + micro_rows], micro_rows, torch.device(device))
 

@@ -1,6 +1,6 @@
 """A new, small model from a file: `--init demo`, or a TOML or JSON file of the same shape.
 
-architecture = "llama"        one of trainer.model.ARCHITECTURES
+architecture = "llama"        transformers' name (model_type) of a causal language model
 [tokenizer]
 vocabulary = 768              tokens of the byte-level BPE that is learned from the data
 [model]
@@ -12,12 +12,14 @@ from __future__ import annotations
 import json
 import tomllib
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
-from transformers import AutoConfig
+from transformers import AutoConfig, AutoTokenizer
+from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
 
 from sandbox.errors import InputError
-from trainer.model import ARCHITECTURES
+from trainer.tokenizer import fingerprint
 
 _BUILT_IN = Path(__file__).parent / "configs"
 
@@ -40,8 +42,8 @@ def read_init(name: str) -> dict[str, Any]:
     problems = []
     if not isinstance(value, dict) or set(value) != {"architecture", "tokenizer", "model"}:
         raise InputError(f"{path}: expected exactly architecture, [tokenizer] and [model]")
-    if value["architecture"] not in ARCHITECTURES:
-        problems.append(f"architecture is {value['architecture']!r}, expected one of {', '.join(ARCHITECTURES)}")
+    if value["architecture"] not in MODEL_FOR_CAUSAL_LM_MAPPING_NAMES:
+        problems.append(f"architecture is {value['architecture']!r}: transformers has no causal model of this name")
     if not isinstance(value["model"], dict):
         problems.append("[model] is not a table")
     vocabulary = value["tokenizer"].get("vocabulary") if isinstance(value["tokenizer"], dict) else None
@@ -73,4 +75,22 @@ def new_config(init: dict[str, Any], tokenizer: Any) -> Any:
     unknown = sorted(set(init["model"]) - set(type(config)().to_dict()) - set(config.attribute_map))
     if unknown:
         raise InputError(f"--init: [model] names what {init['architecture']} does not know: {', '.join(unknown)}")
+    check_tokenizer_loads(config, tokenizer)
     return config
+
+
+def check_tokenizer_loads(config: Any, tokenizer: Any) -> None:
+    """Refuse an architecture with which transformers and vLLM would load another tokenizer than the one that is saved.
+
+    Raises:
+        InputError: they make one of the architecture's own kind of it, with other tokens.
+    """
+    with TemporaryDirectory() as folder:
+        config.save_pretrained(folder)
+        tokenizer.save_pretrained(folder)
+        loaded = AutoTokenizer.from_pretrained(folder)
+    if fingerprint(loaded) != fingerprint(tokenizer):
+        raise InputError(
+            f"--init: with {config.model_type}, transformers loads a new tokenizer as {type(loaded).__name__}, of "
+            f"{len(loaded)} tokens, not {len(tokenizer)}: name another architecture, llama or qwen3 say"
+        )

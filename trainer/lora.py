@@ -15,9 +15,14 @@ from torch import Tensor, nn
 
 from sandbox.errors import InputError
 
-# Every matrix of a layer, in each of trainer.model.ARCHITECTURES.
-TARGETS = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
 _DOWN, _UP, _BASE = ".lora_A.default.weight", ".lora_B.default.weight", ".base_layer."
+
+
+def adapted(model: Any) -> dict[str, nn.Linear]:
+    """The matrices that get adapters, by name: all in the layers but experts, which are one tensor together."""
+    layers = model.get_decoder().layers
+    inside = {id(module) for module in layers.modules() if isinstance(module, nn.Linear)}
+    return {name: module for name, module in model.named_modules() if id(module) in inside}
 
 
 def add_adapters(model: nn.Module, rank: int, alpha: float) -> None:
@@ -31,7 +36,7 @@ def add_adapters(model: nn.Module, rank: int, alpha: float) -> None:
     except ImportError:
         raise InputError("--lora-rank needs peft: pip install 'soroban[lora]'") from None
     dtype = next(model.parameters()).dtype
-    settings = LoraConfig(r=rank, lora_alpha=alpha, target_modules=list(TARGETS), lora_dropout=0.0)
+    settings = LoraConfig(r=rank, lora_alpha=alpha, target_modules=list(adapted(model)), lora_dropout=0.0)
     inject_adapter_in_model(settings, model)
     model.to(dtype)  # peft makes adapters fp32 beside bf16 weights; shards have one format
 

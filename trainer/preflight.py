@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import os
 import shutil
+from collections import Counter
+from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
-from transformers import AutoModelForCausalLM
 
 from sandbox.errors import InputError
+from trainer.architecture import meta_model, windows
 from trainer.config import TrainConfig
+from trainer.lora import adapted
 from trainer.world import World
 
 # A parameter's number, of which there are four: weight and gradient, and AdamW's two moments.
@@ -24,47 +27,80 @@ PEAK_FLOPS = {"H200": 989e12, "H100": 989e12, "A100": 312e12}
 
 @dataclass(frozen=True)
 class Size:
-    """Parameters of a model: all, those that multiply every token (no embedding, no head), and the head's."""
+    """Parameters of a model, and what its arithmetic depends on.
+
+    Attributes:
+        parameters: all of them.
+        body: those in the layers that multiply a token: of a mixture's experts, as many as a token visits.
+        layer: those of the largest layer, all experts counted: what is gathered at once.
+        head: those of the head.
+        attention_width: query heads times the mean dimension of a key and a value.
+        inner: numbers that a token has between the matrices of a layer's MLP, or of the experts that it visits.
+        windows: layers by how many tokens a token sees in them; None is all before it.
+    """
 
     parameters: int
     body: int
+    layer: int
     head: int
     layers: int
-    attention_width: int  # query heads times their dimension
+    attention_width: int
+    inner: int
+    windows: Mapping[int | None, int]
 
 
 def measure(config: Any) -> Size:
-    """The size of the model that `config` describes, without making it."""
-    with torch.device("meta"):
-        model = AutoModelForCausalLM.from_config(config)
-    total = sum(p.numel() for p in model.parameters())
-    body = sum(p.numel() for p in model.get_decoder().layers.parameters() if p.dim() == 2)
+    """The size of the model that `config` describes, without making it.
+
+    Raises:
+        InputError: it cannot be trained here.
+    """
+    model = meta_model(config)
+    layers = model.get_decoder().layers
+    matrices = [p for p in layers.parameters() if p.dim() >= 2]
+    # Experts are one tensor of three dimensions a layer, the first of which counts them.
+    experts = next((p.shape[0] for p in matrices if p.dim() == 3), 0)
+    visited = int(getattr(config, "num_experts_per_tok", None) or experts)
+    body = sum(p.numel() * visited // p.shape[0] if p.dim() == 3 else p.numel() for p in matrices)
     head_dim = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
+    if getattr(config, "qk_nope_head_dim", None):  # DeepSeek's latent attention
+        head_dim = (config.qk_nope_head_dim + config.qk_rope_head_dim + config.v_head_dim) // 2
+    inner = int(getattr(config, "intermediate_size", None) or 4 * config.hidden_size)
+    if experts:
+        width = int(getattr(config, "moe_intermediate_size", None) or inner)
+        shared = getattr(config, "shared_expert_intermediate_size", None)
+        inner = width * (visited + int(getattr(config, "n_shared_experts", None) or 0)) + int(shared or 0)
     return Size(
-        total,
-        body,
-        config.vocab_size * config.hidden_size,
-        config.num_hidden_layers,
-        head_dim * config.num_attention_heads,
+        parameters=sum(p.numel() for p in model.parameters()),
+        body=body,
+        layer=max(sum(p.numel() for p in layer.parameters()) for layer in layers),
+        head=config.vocab_size * config.hidden_size,
+        layers=config.num_hidden_layers,
+        attention_width=head_dim * config.num_attention_heads,
+        inner=inner,
+        windows=Counter(windows(config)),
     )
 
 
-def step_flops(size: Size, *, tokens: int, targets: int, squares: int, frozen: bool = False) -> float:
+def step_flops(
+    size: Size, *, tokens: int, targets: int, squares: Mapping[int | None, int], frozen: bool = False
+) -> float:
     """Floating-point operations of a step, forward and backward, without what is computed twice.
 
     Two for a multiplication and addition, three times for forward and both gradients: 6 a parameter and token, the
-    head at targets only; attention 12 a layer, channel and pair of tokens, of which half are in the past. Weights that
-    are `frozen` beside adapters have no gradient: 4, the adapters' own work not counted.
+    head at targets only; attention 12 a layer, channel and pair of tokens, of which half are in the past: `squares`
+    has the pairs by window, as `Order.squares_within` counts them. Weights that are `frozen` beside adapters have no
+    gradient: 4, the adapters' own work not counted.
     """
-    attention = 12 * size.layers * size.attention_width * squares / 2
-    return (4.0 if frozen else 6.0) * (size.body * tokens + size.head * targets) + attention
+    pairs = sum(layers * squares[window] for window, layers in size.windows.items()) / 2
+    body = (4.0 if frozen else 6.0) * (size.body * tokens + size.head * targets)
+    return body + 12 * size.attention_width * pairs
 
 
 def adapter_parameters(config: Any, rank: int) -> int:
     """What LoRA of `rank` adds: (inputs + outputs) x rank a matrix of the layers."""
-    with torch.device("meta"):
-        model = AutoModelForCausalLM.from_config(config)
-    return rank * sum(sum(p.shape) for p in model.get_decoder().layers.parameters() if p.dim() == 2)
+    linears = adapted(meta_model(config))
+    return rank * sum(linear.in_features + linear.out_features for linear in linears.values())
 
 
 def peak_flops(device: torch.device) -> float | None:
@@ -80,12 +116,12 @@ def memory_bytes(config: Any, size: Size, settings: TrainConfig, *, processes: i
     width, fitted to a 7B Llama in bf16 (21 to 28 GiB for 4,096 tokens and 30 layers); under full recomputation only
     a layer's input, and under selective its matrix products and attention, beside one layer that is live.
     """
-    hidden, inner = config.hidden_size, config.intermediate_size
+    hidden, inner = config.hidden_size, size.inner
     layer = (16 * hidden + 4 * inner) * number_bytes
     kept = {"none": layer, "selective": (6 * hidden + 2 * inner) * number_bytes, "full": hidden * number_bytes}
     tokens = settings.micro_rows * settings.row_tokens
     activations = tokens * (size.layers * kept[settings.recompute] + (0 if settings.recompute == "none" else layer))
-    gathered = (2 * size.body // size.layers + 2 * size.head) * number_bytes + size.head * 4
+    gathered = (2 * size.layer + 2 * size.head) * number_bytes + size.head * 4
     return states_bytes(config, size, settings) // processes + int(activations + gathered)
 
 

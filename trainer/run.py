@@ -37,6 +37,7 @@ class Run:
     size: Size
     precision: torch.dtype
     heldout: HeldOut | None
+    remarks: tuple[str, ...] = ()  # on the model
 
 
 def introduce(run: Run, memory: int) -> None:
@@ -62,6 +63,8 @@ def introduce(run: Run, memory: int) -> None:
         f"process(es) on {run.world.device.type}, about {memory / 2**30:.1f} GiB in each, computed in {run.precision}"
         + ("" if peak is None else f"; mfu is of {peak / 1e12:.0f} TFLOP/s a device")
     )
+    for remark in run.remarks:
+        print(f"       {remark}")
     first, colour = int(order.plans[0].row(0)[0]), sys.stdout.isatty()
     tokens, learned = data.example(first)
     print(f"sample {data.place(first)}; what is learned is {'green' if colour else 'between » and «'}:")
@@ -92,7 +95,8 @@ def step_record(
     device_peak = peak_flops(run.world.device)
     peak = None if device_peak is None else device_peak * run.world.size
     frozen = config.lora_rank is not None
-    flops = step_flops(run.size, tokens=tokens, targets=targets, squares=int(order.squares[step]), frozen=frozen)
+    squares = {window: int(order.squares_within(window)[step]) for window in run.size.windows}
+    flops = step_flops(run.size, tokens=tokens, targets=targets, squares=squares, frozen=frozen)
     groups = zip(run.data.names, result.losses, order.group_targets(step), strict=True)
     return StepRecord(
         step=step + 1,

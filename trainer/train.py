@@ -18,6 +18,7 @@ from torch.optim import Optimizer
 from dataset.files import written_whole
 from sandbox.errors import InputError
 from trainer import checkpoint
+from trainer.architecture import check_config, simplify
 from trainer.batches import Order
 from trainer.config import TrainConfig, read_weights
 from trainer.export import export
@@ -30,7 +31,7 @@ from trainer.preflight import check_resources, measure
 from trainer.render import TrainFiles, find_train_files, messages_of, render
 from trainer.run import Run, finish, introduce, open_log, step_record
 from trainer.run_folder import drop_checkpoints
-from trainer.self_check import check_isolation, expect_seconds
+from trainer.self_check import expect_seconds, prove
 from trainer.step import make_optimizer, take_step
 from trainer.tokenizer import load_tokenizer, train_tokenizer
 from trainer.world import World, add_in_one_order, first, join
@@ -74,7 +75,7 @@ def train(config: TrainConfig) -> int:
         learner = learner_for(config, run.model_config, world, run.precision)
         optimizer = make_optimizer(learner, config, rank=world.rank)
         step = start(run, learner, optimizer)
-        check_isolation(learner, run.order, world, run.precision)
+        prove(learner, run.order, world, run.precision, micro_rows=config.micro_rows)
         expected = expect_seconds(learner, run.order, world, config)
         if world.leads:
             minutes = expected * (config.steps - step) / 60
@@ -95,6 +96,8 @@ def prepare(config: TrainConfig, files: TrainFiles, world: World) -> Run:
     folder = config.out / "tokenizer"
     init = read_init(config.init) if config.init is not None else None
     model_config = read_model_config(config.model) if config.model is not None else None
+    if model_config is not None:
+        check_config(model_config, row_tokens=config.row_tokens)  # before the data are tokenised
     cache = config.rendered or config.out / "rendered"
     check_shared(
         {"--out": config.out, "--rendered": cache} if config.rendered else {"--out": config.out}, files.hashes, world
@@ -113,6 +116,8 @@ def prepare(config: TrainConfig, files: TrainFiles, world: World) -> Run:
     if model_config is None:
         assert init is not None
         model_config = new_config(init, tokenizer)
+        check_config(model_config, row_tokens=config.row_tokens)
+    remarks = simplify(model_config)
     order = Order(
         data,
         steps=config.steps,
@@ -132,7 +137,7 @@ def prepare(config: TrainConfig, files: TrainFiles, world: World) -> Run:
     precision = torch.bfloat16 if bf16 else torch.float32
     if world.device.type == "cuda" and precision == torch.float32:
         raise InputError("--precision fp32: the GPU's attention kernel computes in bf16 only; leave the flag out")
-    run = Run(config, world, tokenizer, model_config, data, order, size, precision, heldout)
+    run = Run(config, world, tokenizer, model_config, data, order, size, precision, heldout, remarks)
     check_fit(run)
     need = check_resources(model_config, size, config, world, precision.itemsize)
     if world.leads:

@@ -5,7 +5,8 @@ import torch
 from torch import Tensor
 from transformers import AutoConfig, AutoModelForCausalLM
 
-from trainer.attention import NAME
+from sandbox.errors import InputError
+from trainer.attention import NAME, document_attention
 
 LENGTHS = [37, 1, 61, 8, 23]
 
@@ -81,7 +82,25 @@ def test_without_borders_it_raises_rather_than_leaks() -> None:
         model(input_ids=torch.randint(97, (1, 10)))
 
 
-def test_a_window_shorter_than_a_document_is_refused() -> None:
+@pytest.mark.parametrize("window", [1, 4, 8, 60, 100])
+def test_a_token_sees_its_window_and_nothing_before_it(window: int) -> None:
+    torch.manual_seed(0)
+    query, key, value = (torch.randn(1, 2, sum(LENGTHS), 8) for _ in range(3))
+    borders = torch.tensor([0, *LENGTHS]).cumsum(0).to(torch.int32)
+    found, _ = document_attention(
+        torch.nn.Module(), query, key, value, None, borders=borders, longest=61, sliding_window=window
+    )
+    expected, start = [], 0
+    for length in LENGTHS:
+        for at in range(start, start + length):  # a token at a time
+            seen = slice(max(start, at + 1 - window), at + 1)
+            weights = torch.softmax(query[:, :, at : at + 1] @ key[:, :, seen].transpose(2, 3) / 8**0.5, dim=-1)
+            expected.append(weights @ value[:, :, seen])
+        start += length
+    torch.testing.assert_close(found, torch.cat(expected, dim=2).transpose(1, 2), rtol=1e-5, atol=1e-5)
+
+
+def test_attention_of_a_kind_that_is_not_computed_is_refused() -> None:
     model = make_model("llama", 4, False)
-    with pytest.raises(AssertionError, match="sliding"):
-        model(**inputs([10], torch.randint(97, (10,))), sliding_window=4)
+    with pytest.raises(InputError, match="its attention has softcap, not computed here"):
+        model(**inputs([10], torch.randint(97, (10,))), softcap=30.0)

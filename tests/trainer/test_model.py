@@ -20,7 +20,7 @@ from trainer.fresh import read_init
 from trainer.model import Learner, build_learner, load_weights, new_weights, pretrained_weights, read_model_config
 from trainer.preflight import measure, step_flops
 from trainer.render import Rendered, find_train_files, render
-from trainer.self_check import check_isolation
+from trainer.self_check import prove
 from trainer.step import learning_rate, make_optimizer, take_step
 from trainer.tokenizer import TEMPLATE, load_tokenizer
 from trainer.world import World
@@ -95,8 +95,10 @@ def test_the_self_check_passes_on_this_device_and_catches_a_kernel_that_leaks(
 ) -> None:
     order = Order(data, steps=1, batch_rows=4, row_tokens=256)
     learner = make_learner(tiny(), world)
-    assert check_isolation(learner, order, world, torch.float32) < 1e-5
-    assert check_isolation(make_learner(tiny(), world, precision=torch.bfloat16), order, world, torch.bfloat16) < 0.03
+    for rows in (1, 3):
+        assert prove(learner, order, world, torch.float32, micro_rows=rows) < 1e-5
+    rounded = make_learner(tiny(), world, precision=torch.bfloat16)
+    assert prove(rounded, order, world, torch.bfloat16, micro_rows=1) < 0.03
 
     def leaky(module: Any, query: Any, key: Any, value: Any, mask: Any, scaling: float, **_: Any) -> Any:
         key, value = (x.repeat_interleave(query.shape[1] // x.shape[1], dim=1) for x in (key, value))
@@ -105,7 +107,7 @@ def test_the_self_check_passes_on_this_device_and_catches_a_kernel_that_leaks(
 
     monkeypatch.setitem(type(transformers_functions())._global_mapping, "documents", leaky)
     with pytest.raises(RuntimeError, match="looks across examples"):
-        check_isolation(learner, order, world, torch.float32)
+        prove(learner, order, world, torch.float32, micro_rows=1)
 
 
 def transformers_functions() -> Any:
@@ -290,15 +292,12 @@ def test_the_arithmetic_of_a_7b_step_is_the_published_figure() -> None:
     assert size.parameters == pytest.approx(6.910e9, rel=1e-3)
     assert size.body + size.head == pytest.approx(6.491e9, rel=1e-3)
     # One 4,096-token example a row, head on every token: 42.0 GFLOP a token.
-    flops = step_flops(size, tokens=4096, targets=4096, squares=4096**2)
+    flops = step_flops(size, tokens=4096, targets=4096, squares={None: 4096**2})
     assert flops / 4096 == pytest.approx(42.0e9, rel=2e-3)
 
 
 def test_models_that_cannot_be_trained_here_are_refused(tmp_path: Path, tokenizer_folder: Path) -> None:
     with pytest.raises(InputError, match="no model can be loaded"):
-        read_model_config(str(tmp_path))
-    (tmp_path / "config.json").write_text('{"model_type": "gpt2"}')
-    with pytest.raises(InputError, match="of type 'gpt2'; trained here are llama"):
         read_model_config(str(tmp_path))
     with pytest.raises(InputError, match="holds no tokenizer"):
         load_tokenizer(str(tmp_path))

@@ -15,13 +15,15 @@ from transformers import AutoConfig, AutoModelForCausalLM
 
 from sandbox.errors import InputError
 from trainer import checkpoint
+from trainer.architecture import meta_model
 from trainer.batches import Order
 from trainer.config import TrainConfig
 from trainer.export import export, gather_weights
 from trainer.heldout import read_heldout
 from trainer.log import StepRecord, console_line
-from trainer.lora import TARGETS
+from trainer.lora import adapted
 from trainer.model import (
+    Head,
     Learner,
     build_learner,
     load_weights,
@@ -33,6 +35,7 @@ from trainer.model import (
 from trainer.preflight import check_resources, measure, memory_bytes, states_bytes
 from trainer.render import Rendered
 from trainer.rounded import RoundedAdamW, rounded_
+from trainer.self_check import expect_seconds, prove
 from trainer.step import make_optimizer, take_step
 from trainer.tokenizer import load_tokenizer
 from trainer.trackers import open_tracker
@@ -158,7 +161,7 @@ def test_adapters_alone_learn_and_the_export_is_the_whole_model_with_them_added(
     export(tmp_path / "out", learner, load_tokenizer(str(tokenizer_folder)), world, torch.float32)
     saved = load_file(tmp_path / "out" / "model.safetensors")
     changed = {name for name, value in saved.items() if not torch.equal(value, plain[name])}
-    assert changed == {name for name in plain if name.split(".")[-2] in TARGETS}
+    assert changed == {name for name in plain if name.removesuffix(".weight") in adapted(meta_model(tiny()))}
     # What the adapters computed is what the merged matrices compute.
     merged = build_learner(tiny(), world, precision=torch.float32)
     load_weights(merged, pretrained_weights(str(tmp_path / "out")))
@@ -314,14 +317,19 @@ def test_the_console_says_loss_by_group_speed_waste_data_wait_memory_and_mfu() -
 # Memory and speed
 
 
-def test_the_head_in_pieces_loses_and_learns_what_the_whole_one_does() -> None:
+@pytest.mark.parametrize("bias", [False, True])
+@pytest.mark.parametrize(("scale", "cap"), [(1.0, None), (0.5, None), (1.0, 3.0), (2.0, 3.0)])
+def test_the_head_in_pieces_loses_and_learns_what_the_whole_one_does(
+    bias: bool, scale: float, cap: float | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("trainer.model.HEAD_CHUNK", 256)  # three pieces, the last one shorter
     torch.manual_seed(0)
-    hidden, head = torch.randn(600, 64), torch.randn(1000, 64) * 0.05
+    hidden, head, shift = torch.randn(600, 64), torch.randn(1000, 64) * 0.05, torch.randn(1000)
     labels = torch.randint(0, 1000, (600,))
     results = []
     for losses in (target_losses, target_losses_in_pieces):
-        inputs = [x.clone().requires_grad_() for x in (hidden, head)]
-        found = losses(*inputs, labels)
+        inputs = [x.clone().requires_grad_() for x in (hidden, head, *([shift] if bias else []))]
+        found = losses(inputs[0], Head(inputs[1], inputs[2] if bias else None, scale, cap), labels)
         (found.sum() / 13).backward()
         results.append((found.detach(), *(x.grad for x in inputs)))
     for one, other in zip(*results, strict=True):
@@ -341,6 +349,30 @@ def test_a_compiled_layer_learns_what_an_eager_one_does(
         load_weights(learner, new_weights(tiny(1), 0))
         losses.append(run_steps(learner.train(), data, world, config))
     assert losses[1] == pytest.approx(losses[0], rel=1e-5)
+
+
+@pytest.mark.filterwarnings("ignore:The .grad attribute of a Tensor:UserWarning")
+def test_compiled_layers_see_one_shape_from_the_proof_to_the_last_micro_batch(
+    world: World, data: Rendered, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    torch._dynamo.reset()
+    sizes: list[Any] = []
+
+    def note(graph: Any, inputs: list[Any]) -> Any:
+        sizes.extend(inputs)
+        return graph.forward
+
+    compiled = torch.nn.Module.compile
+    monkeypatch.setattr(torch.nn.Module, "compile", lambda module: compiled(module, backend=note))
+    config = settings(tmp_path, steps=2, batch_rows=3, micro_rows=2, learning_rate=1e-3)  # the last one has one row
+    learner = build_learner(tiny(), world, precision=torch.float32, compile=True)
+    load_weights(learner, new_weights(tiny(), 0))
+    order = Order(data, steps=2, batch_rows=3, row_tokens=256)
+    prove(learner, order, world, torch.float32, micro_rows=2)
+    expect_seconds(learner, order, world, config)
+    run_steps(learner.train(), data, world, config)
+    assert any(512 in one.shape for one in sizes if isinstance(one, torch.Tensor))
+    assert not [one for one in sizes if not isinstance(one, torch.Tensor)], "sizes that are not known"
 
 
 def test_what_is_computed_again_is_not_kept(world: World, data: Rendered) -> None:

@@ -299,12 +299,15 @@ def test_a_constant_rate_may_go_on_further_and_a_decaying_one_may_not(
 
 # What the user gave, and a part of the one line they get.
 MISTAKES: list[tuple[list[str], str]] = [
+    (["--init", "{moving}"], "beyond 64 positions its dynamic rope depends on the longest example in a row"),
+    (["--init", "{other_tokenizer}"], "with qwen2, transformers loads a new tokenizer as Qwen2Tokenizer, of"),
     (["--data", "nowhere"], "--data nowhere is not a folder"),
     (["--data", "{empty}"], "manifest.json is missing"),
     (["--data", "{no_files}"], "holds no train-*.jsonl"),
     (["--data", "{malformed}"], "train-00000.jsonl:2: not JSON"),
     (["--init", "nothing"], "--init nothing: no such file; expected a TOML or JSON file, or one of: demo"),
-    (["--init", "{bad_init}"], "architecture is 'gpt2'"),
+    (["--init", "{bad_init}"], "architecture is 'gpt7'"),
+    (["--init", "{no_layers}"], "'gpt2' cannot be trained: its decoder has no list of `layers`"),
     (["--init", "{bad_model}"], "does not know: hidden"),
     (["--model", "x"], "give one of --model and --init"),
     (["--steps", "0", "--seed", "-1"], "--steps is 0, expected at least 1; --warmup-steps is 2"),
@@ -334,7 +337,15 @@ def test_a_mistake_ends_in_one_line_and_exit_code_2(
     with (tmp_path / "malformed" / "train-00000.jsonl").open("a") as file:
         file.write("{oops\n")
     (tmp_path / "malformed" / "manifest.json").write_text('{"stage": "mix", "rows_in": 2, "rows_out": 2}')
-    (tmp_path / "bad_init.json").write_text('{"architecture": "gpt2", "tokenizer": {"vocabulary": 300}, "model": {}}')
+    (tmp_path / "bad_init.json").write_text('{"architecture": "gpt7", "tokenizer": {"vocabulary": 300}, "model": {}}')
+    (tmp_path / "no_layers.json").write_text('{"architecture": "gpt2", "tokenizer": {"vocabulary": 300}, "model": {}}')
+    (tmp_path / "moving.toml").write_text(
+        'architecture = "llama"\ntokenizer.vocabulary = 300\nmodel.max_position_embeddings = 64\n'
+        'model.rope_parameters = {rope_type = "dynamic", factor = 4.0, rope_theta = 10000.0}\n'
+    )
+    (tmp_path / "other_tokenizer.toml").write_text(
+        'architecture = "qwen2"\ntokenizer.vocabulary = 300\nmodel.hidden_size = 32\n'
+    )
     (tmp_path / "bad_model.toml").write_text('architecture = "llama"\ntokenizer.vocabulary = 300\nmodel.hidden = 1\n')
     if flags[0] == "--row-tokens" and flags[1] == "2000":
         row = sums(1)[0]
