@@ -58,7 +58,7 @@ class Forced:
         self._recorded = recorded
         self._numbers = count()
         self.chat, self.context_tokens, self.cache_tokens = model.chat, model.context_tokens, model.cache_tokens
-        self.about = model.about
+        self.engine, self.about = model.engine, model.about
         self.said: dict[str, int] = {}
         self.tokens = 0
 

@@ -15,6 +15,7 @@ from dataset.files import sha256, versions
 from dataset.transcript import INSTRUCTIONS
 from dataset.types import Language, Problem, Style
 from evaluator.arguments import check_run, check_sample, model_urls, parser, problem_file, shard, solutions_in_flight
+from evaluator.asked import deciding, model_options, sampling
 from evaluator.benchmarks import BENCHMARKS, find_benchmark
 from evaluator.benchmarks.types import load
 from evaluator.compare import compare_folders, comparison_tables
@@ -24,7 +25,7 @@ from evaluator.formats import FORMATS
 from evaluator.grade import grader_version
 from evaluator.merge import merge
 from evaluator.models import BACKENDS, check_model, choose_backend
-from evaluator.models.types import Model, ModelDied, ModelOptions, Sampling
+from evaluator.models.types import Model, ModelDied
 from evaluator.protocols import check_style, find_protocol
 from evaluator.regrade import regrade
 from evaluator.report import write_report
@@ -107,9 +108,13 @@ def _exam(
         style=style,
         protocol=asdict(means.protocol),
         instructions={language: INSTRUCTIONS[style, language] for language in get_args(Language)},
-        temperature=arguments.temperature,
-        top_p=arguments.top_p,
+        temperature=means.sampling.temperature,
+        top_p=means.sampling.top_p,
+        top_k=means.sampling.top_k,
+        min_p=means.sampling.min_p,
+        repetition_penalty=means.sampling.repetition_penalty,
         seed=arguments.seed,
+        options=deciding(model_options(arguments)),
         grader=grader_version(),
         about={
             "model": arguments.model,
@@ -126,14 +131,7 @@ def _exam(
 def _means(arguments: argparse.Namespace) -> Means:
     urls, in_flight = model_urls(arguments), solutions_in_flight(arguments)
     backend = choose_backend(arguments.backend, urls)
-    options = ModelOptions(
-        context_tokens=arguments.context_tokens,
-        dtype=arguments.dtype,
-        urls=urls,
-        tokenizer=arguments.tokenizer,
-        token=os.environ.get("OPENAI_API_KEY"),
-        patience_seconds=arguments.patience,
-    )
+    options = model_options(arguments)
     check_model(arguments.model, backend, options)
 
     def open_model() -> Model:
@@ -154,7 +152,7 @@ def _means(arguments: argparse.Namespace) -> Means:
         open_model=open_model,
         open_sandbox=open_sandbox,
         protocol=find_protocol(arguments.protocol, new_tokens=arguments.new_tokens, programs_shown=arguments.programs),
-        sampling=Sampling(arguments.temperature, arguments.top_p, arguments.seed),
+        sampling=sampling(arguments),
         in_flight=in_flight,
         quiet=arguments.quiet,
     )

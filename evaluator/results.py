@@ -18,7 +18,7 @@ import json
 import os
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import IO, Any
 
@@ -35,7 +35,13 @@ _LOCK_PATIENCE_SECONDS = 5.0
 
 @dataclass(frozen=True, kw_only=True)
 class RunConfig:
-    """Everything that decides a score, and in `about` what only describes it (versions, paths, times)."""
+    """Everything that decides a score, and in `about` what only describes it (paths, device, times).
+
+    Attributes:
+        options: what was asked of the engine, where it is not the default: dtype, longest context, adapter …
+        engine: what the model said of itself when it was ready (`Model.engine`): versions, data type, context. {} until
+            then, and in results from before it was recorded.
+    """
 
     model: str
     model_sha256: str
@@ -49,6 +55,11 @@ class RunConfig:
     top_p: float
     seed: int
     grader: str = ""  # of `grader_version`; "" in results from before it was recorded
+    top_k: int = 0
+    min_p: float = 0.0
+    repetition_penalty: float = 1.0
+    options: Mapping[str, Any] = field(default_factory=dict)
+    engine: Mapping[str, Any] = field(default_factory=dict)
     about: Mapping[str, Any] = field(default_factory=dict)
 
     @property
@@ -58,9 +69,19 @@ class RunConfig:
 
     @property
     def key(self) -> str:
-        """Twelve hexadecimal digits that no other configuration has; the model's name and `about` are left out."""
-        deciding = {name: value for name, value in asdict(self).items() if name not in ("about", "model")}
+        """Twelve hexadecimal digits that no other configuration has; the model's name and `about` are left out.
+
+        So is what has its neutral value and was not recorded once: results from then keep their key.
+        """
+        deciding = {
+            name: value
+            for name, value in asdict(self).items()
+            if name not in ("about", "model") and not (name in _RECORDED_LATER and value == _RECORDED_LATER[name])
+        }
         return hashlib.sha256(json.dumps(deciding, sort_keys=True, ensure_ascii=True).encode()).hexdigest()[:12]
+
+
+_RECORDED_LATER = {"top_k": 0, "min_p": 0.0, "repetition_penalty": 1.0, "options": {}, "engine": {}}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -198,8 +219,10 @@ class ResultFile:
         try:
             self._lock(folder)
             if (folder / CONFIG).exists():
-                refuse_other(folder, read_config(folder), config)
-            write_config(folder, config)
+                old = read_config(folder)
+                self.config = replace(config, engine=old.engine, about={**old.about, **config.about})
+                refuse_other(folder, old, self.config)
+            write_config(folder, self.config)
             self._drop_torn_line()
             self.done = {
                 (result.problem.id, result.sample): result
@@ -228,6 +251,18 @@ class ResultFile:
         whole = self._path.read_bytes()
         if whole and not whole.endswith(b"\n"):
             os.truncate(self._path, whole.rfind(b"\n") + 1)
+
+    def settle(self, engine: Mapping[str, Any], about: Mapping[str, Any]) -> None:
+        """Record what the model, ready now, says of itself, before its first result.
+
+        Raises:
+            InputError: the results that are there came from another engine, data type, context …
+        """
+        settled = replace(self.config, engine=dict(engine), about={**self.config.about, **about})
+        if self._path.stat().st_size:
+            refuse_other(self._path.parent, self.config, settled)
+        self.config = settled
+        write_config(self._path.parent, settled)
 
     def add(self, result: Result) -> None:
         """Append `result` at once; a kill after this loses nothing of it."""
@@ -275,10 +310,25 @@ def refuse_other(folder: Path, old: RunConfig, new: RunConfig) -> None:
             f"{folder} was judged by another grader ({old.grader or 'unknown'}, now {new.grader}): "
             f"python -m evaluator regrade {folder}"
         )
-    differences = "; ".join(f"{name} was {_short(before[name])}, is {_short(now[name])}" for name in names)
+    differences = "; ".join(part for name in names for part in _differences(name, before[name], now[name]))
     raise InputError(
         f"{folder} holds results of another configuration ({differences}). Choose another --out, or remove the folder"
     )
+
+
+def _differences(name: str, before: Any, now: Any) -> list[str]:
+    """What differs, field by field of a mapping."""
+    if not isinstance(before, Mapping) or not isinstance(now, Mapping):
+        return [f"{name} was {_short(before)}, is {_short(now)}"]
+    found = []
+    for field_name in {**before, **now}:
+        one, two = before.get(field_name, _UNSAID), now.get(field_name, _UNSAID)
+        if one != two:
+            found.append(f"{name}.{field_name} was {_short(one)}, is {_short(two)}")
+    return found
+
+
+_UNSAID = "not given"
 
 
 def _short(value: Any) -> str:

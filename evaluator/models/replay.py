@@ -77,7 +77,8 @@ class ReplayModel:
         """
         self._tokenizer = WordTokenizer()
         self.chat = ChatFormat(self._tokenizer)
-        self.about: Mapping[str, Any] = {"backend": "replay", "recording": path.name}
+        self.engine: Mapping[str, Any] = {"name": "replay"}
+        self.about: Mapping[str, Any] = {"recording": path.name}
         self.recorded: dict[str, tuple[Turn, ...]] = {}
         self._pieces: dict[str, list[str]] = {}
         for number, row in read_jsonl(path):

@@ -1,7 +1,8 @@
 """transformers, for machines where vLLM cannot be installed. Slower by far: the table says that it generated.
 
-Requests that wait are answered together in one padded batch; those that come later wait for the next. The results are
-the model's own either way, but a padded batch rounds differently, so greedy texts may differ from vLLM's.
+Requests that wait are answered together in one padded batch, each by its own sampling and seed (`rows.py`); those that
+come later wait for the next. The results are the model's own either way, but a padded batch rounds differently, so
+texts may differ from vLLM's, and from one batch to another.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ from sandbox.errors import InputError
 _BATCH = 32
 
 
-def open_tokenizer(name: str) -> Any:
+def open_tokenizer(name: str, revision: str | None = None) -> Any:
     """The tokenizer in the folder or of the Hub name `name`.
 
     Raises:
@@ -30,7 +31,7 @@ def open_tokenizer(name: str) -> Any:
     import transformers
 
     try:
-        return transformers.AutoTokenizer.from_pretrained(name)
+        return transformers.AutoTokenizer.from_pretrained(name, revision=revision)
     except (OSError, ValueError) as error:
         raise InputError(
             f"no tokenizer for {name} ({str(error).splitlines()[0]}): give --tokenizer FOLDER, as the server has it"
@@ -48,24 +49,34 @@ def open_transformers(name: str, options: ModelOptions) -> TransformersModel:
 
     on_gpu = torch.cuda.is_available()
     try:
-        tokenizer = transformers.AutoTokenizer.from_pretrained(name, padding_side="left")
+        tokenizer = transformers.AutoTokenizer.from_pretrained(name, padding_side="left", revision=options.revision)
         model = transformers.AutoModelForCausalLM.from_pretrained(
-            name, dtype=options.dtype or ("bfloat16" if on_gpu else "float32"), device_map="cuda" if on_gpu else None
+            name,
+            revision=options.revision,
+            dtype=options.dtype or ("bfloat16" if on_gpu else "float32"),
+            device_map="cuda" if on_gpu else None,
         )
     except (OSError, ValueError) as error:
         raise InputError(f"transformers cannot load the model {name}: {str(error).splitlines()[0]}") from None
     chat = ChatFormat(tokenizer)
     if tokenizer.pad_token_id is None:
         tokenizer.pad_token_id = chat.end_of_turn
+    # The model's own generation_config.json, which would fill in whatever `generate` is not told.
+    model.generation_config = transformers.GenerationConfig()
     longest = int(model.config.max_position_embeddings)
-    about = {
-        "backend": "transformers",
-        "transformers": transformers.__version__,
-        "torch": torch.__version__,
+    quantization = getattr(model.config, "quantization_config", None)
+    if quantization is not None and not isinstance(quantization, dict):
+        quantization = quantization.to_dict()
+    engine = {
+        "name": "transformers",
+        "version": transformers.__version__,
         "dtype": str(model.dtype).removeprefix("torch."),
-        "device": torch.cuda.get_device_name(0) if on_gpu else "cpu",
+        "context_tokens": min(options.context_tokens or longest, longest),
+        "quantization": quantization and quantization.get("quant_method"),
+        "commit": getattr(model.config, "_commit_hash", None),
     }
-    return TransformersModel(model.eval(), chat, min(options.context_tokens or longest, longest), about)
+    about = {"torch": torch.__version__, "device": torch.cuda.get_device_name(0) if on_gpu else "cpu"}
+    return TransformersModel(model.eval(), chat, engine, about)
 
 
 @dataclass(slots=True)
@@ -80,14 +91,15 @@ class _Request:
 class TransformersModel:
     """A model, its tokenizer and the requests that wait; see `Model`."""
 
-    def __init__(self, model: Any, chat: ChatFormat, context_tokens: int, about: Mapping[str, Any]) -> None:
+    def __init__(self, model: Any, chat: ChatFormat, engine: Mapping[str, Any], about: Mapping[str, Any]) -> None:
         self._model: Any = model
         self._tokenizer: Any = chat.tokenizer
         self._waiting: list[_Request] = []
         self._worker: asyncio.Task[None] | None = None
         self.chat = chat
-        self.context_tokens = context_tokens
-        self.cache_tokens = 2 * _BATCH * context_tokens
+        self.context_tokens: int = engine["context_tokens"]
+        self.cache_tokens = 2 * _BATCH * self.context_tokens
+        self.engine = engine
         self.about = about
 
     async def generate(
@@ -103,8 +115,7 @@ class TransformersModel:
     async def _work(self) -> None:
         await asyncio.sleep(0)  # let those that start together be answered together
         while self._waiting:
-            first = self._waiting[0]
-            alike = [r for r in self._waiting if (r.tools, r.sampling) == (first.tools, first.sampling)][:_BATCH]
+            alike = [request for request in self._waiting if request.tools == self._waiting[0].tools][:_BATCH]
             self._waiting = [request for request in self._waiting if not any(request is one for one in alike)]
             try:
                 answers = await asyncio.to_thread(self._batch, alike)
@@ -120,17 +131,19 @@ class TransformersModel:
     def _batch(self, requests: list[_Request]) -> list[Generation]:
         import torch
 
+        from evaluator.models.rows import RowSampler
+
         width = max(len(request.tokens) for request in requests)
         pad = self._tokenizer.pad_token_id
         ids_BT = torch.tensor([[pad] * (width - len(r.tokens)) + list(r.tokens) for r in requests])
         mask_BT = torch.tensor([[0] * (width - len(r.tokens)) + [1] * len(r.tokens) for r in requests])
-        sampling = requests[0].sampling
-        options: dict[str, Any] = {"do_sample": False}
-        if sampling.temperature:
-            torch.manual_seed(sampling.seed)
-            options = {"do_sample": True, "temperature": sampling.temperature, "top_p": sampling.top_p, "top_k": 0}
+        options: dict[str, Any] = {}
         if requests[0].tools:
-            options |= {"stop_strings": [STOP], "tokenizer": self._tokenizer}
+            options = {"stop_strings": [STOP], "tokenizer": self._tokenizer}
+        samplings = [request.sampling for request in requests]
+        if any(sampling != Sampling(seed=sampling.seed, top_p=sampling.top_p) for sampling in samplings):
+            lengths = [len(request.tokens) for request in requests]
+            options["logits_processor"] = [RowSampler(samplings, width, lengths, self._model.device)]
         with torch.inference_mode():
             out_BT = self._model.generate(
                 input_ids=ids_BT.to(self._model.device),
@@ -138,6 +151,7 @@ class TransformersModel:
                 max_new_tokens=max(request.max_tokens for request in requests),
                 eos_token_id=self.chat.end_of_turn,
                 pad_token_id=pad,
+                do_sample=False,
                 **options,
             )
         return [self._cut(row[width:], r) for row, r in zip(out_BT.tolist(), requests, strict=True)]

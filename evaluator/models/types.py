@@ -27,11 +27,18 @@ class ModelDied(ModelError):
 
 @dataclass(frozen=True, slots=True)
 class Sampling:
-    """How the next token is chosen. Temperature 0 is greedy; then `top_p` and `seed` have no effect."""
+    """How the next token is chosen: these numbers and nothing else, whatever a model's generation_config.json says.
+
+    Temperature 0 is greedy; then only `repetition_penalty` has an effect. The defaults change no probability: `top_k` 0
+    keeps every token, `min_p` is a share of the likeliest one's probability. Presence and frequency penalties are 0.
+    """
 
     temperature: float = 0.0
     top_p: float = 1.0
     seed: int = 0
+    top_k: int = 0
+    min_p: float = 0.0
+    repetition_penalty: float = 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +61,7 @@ class ModelOptions:
     Attributes:
         context_tokens: the longest sequence.
         dtype: data type of the weights.
+        revision: branch, tag or commit of a model on the Hub.
         urls: model servers, each the address that "/completions" is appended to.
         tokenizer: folder or Hub name of the tokenizer, for a model that only servers have.
         token: what the servers want to see.
@@ -62,6 +70,7 @@ class ModelOptions:
 
     context_tokens: int | None = None
     dtype: str | None = None
+    revision: str | None = None
     urls: Sequence[str] = ()
     tokenizer: str | None = None
     token: str | None = field(default=None, repr=False)
@@ -75,12 +84,14 @@ class Model(Protocol):
         chat: how it writes a chat.
         context_tokens: the longest sequence it takes, prompt and answer together.
         cache_tokens: how many tokens of all running sequences it can hold at a time.
-        about: what the results must say of it: backend, versions, data type.
+        engine: what of it can change a score (engine and version, data type, context): part of the results' key.
+        about: what only describes it, such as the device; written down with the results.
     """
 
     chat: ChatFormat
     context_tokens: int
     cache_tokens: int
+    engine: Mapping[str, Any]
     about: Mapping[str, Any]
 
     async def generate(

@@ -4,7 +4,7 @@ The code is the same with and without a GPU. On a CPU the engine is told to comp
 small model wants; with a GPU vLLM's own defaults hold. Importing vLLM costs ten seconds: it happens in `open_vllm`.
 
 Greedy decoding in bfloat16 depends on what else is in the batch (vllm issues 5898 and 11658); the version and the data
-type are recorded with the results.
+type are recorded with the results and part of their key.
 """
 
 from __future__ import annotations
@@ -53,17 +53,11 @@ def open_vllm(name: str, options: ModelOptions) -> VllmModel:
         # The CPU platform asks for "spawn", which imports torch and vLLM again in each of two processes: 45 s to start
         # against 18 s, measured. Safe while torch has computed nothing here: a fork leaves OpenMP's threads behind.
         os.environ["VLLM_WORKER_MULTIPROC_METHOD"] = "fork"
-    about = {
-        "backend": "vllm",
-        "vllm": vllm.__version__,
-        "torch": torch.__version__,
-        "dtype": str(config.model_config.dtype).removeprefix("torch."),
-        "device": "cpu" if on_cpu else torch.cuda.get_device_name(0),
-    }
-    return _start(name, config, about)
+    about = {"torch": torch.__version__, "device": "cpu" if on_cpu else torch.cuda.get_device_name(0)}
+    return _start(name, config, vllm.__version__, about)
 
 
-def _start(name: str, config: Any, about: Mapping[str, Any]) -> VllmModel:
+def _start(name: str, config: Any, version: str, about: Mapping[str, Any]) -> VllmModel:
     """The engine, started. Apart from the imports: one that fails keeps its callers' frames and all that is in them."""
     from vllm.v1.engine.async_llm import AsyncLLM
 
@@ -83,7 +77,15 @@ def _start(name: str, config: Any, about: Mapping[str, Any]) -> VllmModel:
         raise
     blocks = config.cache_config.num_gpu_blocks or 0
     cache_tokens = blocks * config.cache_config.block_size
-    return VllmModel(engine, lifeline, chat, config.model_config.max_model_len, cache_tokens, about)
+    decides = {
+        "name": "vllm",
+        "version": version,
+        "dtype": str(config.model_config.dtype).removeprefix("torch."),
+        "context_tokens": config.model_config.max_model_len,
+        "quantization": config.model_config.quantization,
+        "commit": getattr(config.model_config.hf_config, "_commit_hash", None),
+    }
+    return VllmModel(engine, lifeline, chat, cache_tokens, decides, about)
 
 
 def _set_defaults(*, local: bool, on_cpu: bool) -> None:
@@ -99,10 +101,15 @@ def _engine_config(name: str, options: ModelOptions, *, on_cpu: bool) -> Any:
     from vllm.engine.arg_utils import AsyncEngineArgs
 
     engine: dict[str, Any] = {"model": name, "max_model_len": options.context_tokens, "enable_log_requests": False}
+    engine["revision"] = engine["tokenizer_revision"] = options.revision
     if on_cpu:
         from vllm.v1.executor.uniproc_executor import UniProcExecutor
 
         engine |= {
+            # No prompt is cut in pieces: for each that is and has a seed vLLM 0.32 winds its generator back, which one
+            # on the CPU cannot do, and the engine dies (gpu_model_runner.py, `gen.set_offset`). vLLM then gives a step
+            # room for the longest context.
+            "enable_chunked_prefill": False,
             # The model in the scheduler's own process. vLLM would have it in a second one, which its OpenMP settings
             # take (ours are in the environment already), and the scheduler burn a whole core waiting for it: one of two
             # here, and the sandbox's programs would run at the model's expense.
@@ -131,8 +138,8 @@ class VllmModel:
         engine: Any,
         lifeline: Lifeline,
         chat: ChatFormat,
-        context_tokens: int,
         cache_tokens: int,
+        engine_facts: Mapping[str, Any],
         about: Mapping[str, Any],
     ) -> None:
         self._engine: Any = engine
@@ -140,8 +147,9 @@ class VllmModel:
         self._tokenizer: Any = chat.tokenizer
         self._numbers = itertools.count()
         self.chat = chat
-        self.context_tokens = context_tokens
+        self.context_tokens: int = engine_facts["context_tokens"]
         self.cache_tokens = cache_tokens
+        self.engine = engine_facts
         self.about = about
 
     async def generate(
@@ -156,6 +164,9 @@ class VllmModel:
             max_tokens=max_tokens,
             temperature=sampling.temperature,
             top_p=sampling.top_p,
+            top_k=sampling.top_k,
+            min_p=sampling.min_p,
+            repetition_penalty=sampling.repetition_penalty,
             seed=sampling.seed if sampling.temperature else None,
             stop=[STOP] if tools else None,
             include_stop_str_in_output=True,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from collections.abc import Callable, Coroutine, Iterator
 from pathlib import Path
 from typing import Any, TypeVar
@@ -12,6 +13,14 @@ import pytest
 from sandbox import AsyncSandbox
 
 T = TypeVar("T")
+OWN_SAMPLING = {
+    "do_sample": True,
+    "temperature": 1.5,
+    "top_k": 3,
+    "top_p": 0.5,
+    "min_p": 0.3,
+    "repetition_penalty": 1.8,
+}
 DATA = Path(__file__).parents[2].parent / "shared" / "data"
 
 
@@ -41,9 +50,14 @@ def sandbox(runner: asyncio.Runner) -> Iterator[AsyncSandbox]:
 
 @pytest.fixture(scope="session")
 def tiny_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A model folder in Hugging Face layout: see `tests.evaluator.tiny`."""
+    """A model folder in Hugging Face layout: see `tests.evaluator.tiny`.
+
+    Its makers want to sample with a heavy penalty. Nobody asks for that here, so no backend may do it.
+    """
     from tests.evaluator.tiny import make_tiny_model
 
     folder = tmp_path_factory.mktemp("tiny")
     make_tiny_model(folder)
+    path = folder / "generation_config.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | OWN_SAMPLING))
     return folder

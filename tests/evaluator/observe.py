@@ -40,7 +40,7 @@ class Recording:
         self.chat = model.chat
         self.context_tokens = model.context_tokens
         self.cache_tokens = model.cache_tokens
-        self.about = model.about
+        self.engine, self.about = model.engine, model.about
         self.calls: dict[str, list[Call]] = {}
 
     async def generate(
@@ -68,13 +68,23 @@ async def observe(
         question = prompt(problems[0].question, "tir", problems[0].language)
         asked = model.chat.prompt([{"role": "user", "content": question}])
 
+        async def crowd() -> list[str]:
+            """Forty seeded answers at once, to more tokens than a step of an engine takes, none of them cached."""
+            long = asked[1:] * (400 // len(asked))
+            others = [
+                say([*asked[:1], *long[seed:], *long[:seed]], sampling=Sampling(2.0, 1.0, seed), max_tokens=10)
+                for seed in range(3, 40)
+            ]
+            said = [say(sampling=Sampling(2.0, 1.0, seed), max_tokens=30) for seed in range(3)]
+            return [one["text"] for one in await asyncio.gather(*said, *others)]
+
         async def say(tokens: list[int] = asked, **changes: Any) -> dict[str, Any]:
             wanted = {"max_tokens": 100, "tools": True, "sampling": Sampling()} | changes
             said = await asyncio.wait_for(model.generate("say#0", tokens, **wanted), 200)
             return asdict(said) | {"tokens": list(said.tokens), "piece": model.chat.piece(said.text)}
 
         return {
-            "about": dict(model.about),
+            "about": {**model.engine, **model.about},
             "context_tokens": model.context_tokens,
             "solved": [asdict(done) for done in solved],
             "calls": {key: [asdict(call) for call in calls] for key, calls in recording.calls.items()},
@@ -83,6 +93,7 @@ async def observe(
             "budgets": {str(budget): await say(max_tokens=budget) for budget in (1, 5, 9)},
             "end": await say(recording.calls[f"{problems[1].id}#0"][-1].tokens),
             "seeds": [(await say(sampling=Sampling(2.0, 1.0, seed), max_tokens=30))["text"] for seed in range(3)],
+            "crowd": await crowd(),
         }
     finally:
         await model.close()

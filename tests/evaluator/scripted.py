@@ -25,7 +25,8 @@ class Scripted:
 
     context_tokens = 100_000
     cache_tokens = 1_000_000
-    about: Mapping[str, Any] = {"backend": "scripted"}
+    engine: Mapping[str, Any] = {"name": "scripted"}
+    about: Mapping[str, Any] = {}
 
     def __init__(self, lines: Sequence[str] | Callable[[str], Sequence[str]], chat: ChatFormat | None = None) -> None:
         self.lines = lines if callable(lines) else lambda key: lines

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import json
 import os
 import random
@@ -22,7 +23,7 @@ from dataset.types import Problem
 from evaluator.models.types import Generation, ModelDied, ModelError, Sampling
 from evaluator.protocols import PROTOCOLS
 from evaluator.regrade import regrade
-from evaluator.results import RESULTS, ResultFile, RunConfig, fingerprint_model, read_results
+from evaluator.results import RESULTS, ResultFile, RunConfig, fingerprint_model, read_config, read_results
 from evaluator.run import Exam, Means, run_exams
 from evaluator.scores import read_run
 from sandbox import AsyncSandbox, InputError
@@ -118,7 +119,11 @@ def test_a_malformed_line_before_the_last_is_named_by_file_and_line(tmp_path: Pa
         ({"seed": 1}, "seed"),
         ({"backend": "vllm"}, "backend was scripted, is vllm"),
         ({"protocol": asdict(PROTOCOLS["deepseekmath"])}, "protocol"),
-        ({"instructions": {"en": "think"}}, "instructions"),
+        ({"instructions": {"en": "think"}}, r"instructions\.en was do, is think"),
+        ({"top_k": 20}, "top_k was 0, is 20"),
+        ({"min_p": 0.1}, "min_p"),
+        ({"repetition_penalty": 1.05}, r"repetition_penalty was 1\.0, is 1\.05"),
+        ({"options": {"dtype": "bfloat16"}}, r"options\.dtype was not given, is bfloat16"),
     ],
 )
 def test_results_of_another_configuration_are_refused(tmp_path: Path, change: dict[str, Any], told: str) -> None:
@@ -127,6 +132,49 @@ def test_results_of_another_configuration_are_refused(tmp_path: Path, change: di
     with pytest.raises(InputError, match=f"another configuration.*{told}.*another --out"):
         take(tmp_path, Scripted(right), config=replace(CONFIG, **change))
     assert (tmp_path / RESULTS).read_bytes() == before
+
+
+class Engine(Scripted):
+    """A scripted model that says of itself what the test wants."""
+
+    def __init__(self, **facts: Any) -> None:
+        super().__init__(right)
+        self.engine = {"name": "vllm", "version": "0.32.0", "dtype": "float32", "context_tokens": 2048} | facts
+        self.about = {"device": "cpu"}
+
+
+@pytest.mark.parametrize(
+    "facts",
+    [{"version": "0.33.0"}, {"dtype": "bfloat16"}, {"context_tokens": 70}, {"commit": "abc"}, {"served": "other"}],
+)
+def test_a_run_goes_on_with_the_engine_data_type_and_context_that_began_it(
+    tmp_path: Path, facts: dict[str, Any]
+) -> None:
+    assert take(tmp_path, Engine(), problems=PROBLEMS[:4]) == 0
+    config = read_config(tmp_path)
+    assert (config.engine["dtype"], config.about["device"]) == ("float32", "cpu")
+    before = (tmp_path / RESULTS).read_bytes()
+    (name,) = facts
+    with pytest.raises(InputError, match=rf"another configuration \(engine\.{name} was .*, is {facts[name]}\)"):
+        take(tmp_path, Engine(**facts))
+    assert (tmp_path / RESULTS).read_bytes() == before
+    assert take(tmp_path, Engine()) == 0
+    assert len(read_results(tmp_path)[1]) == 6
+
+
+def test_a_run_that_has_no_result_yet_may_go_on_with_another_engine(tmp_path: Path) -> None:
+    ResultFile(tmp_path, CONFIG).close()
+    assert take(tmp_path, Engine()) == 0
+    assert read_config(tmp_path).key != CONFIG.key
+
+
+def test_results_from_before_engine_and_sampling_were_recorded_keep_their_key() -> None:
+    """The key as it was computed then, of the fields that there were then."""
+    then = {name: value for name, value in asdict(CONFIG).items() if name not in ("about", "model")}
+    for name in ("top_k", "min_p", "repetition_penalty", "options", "engine"):
+        del then[name]
+    digest = hashlib.sha256(json.dumps(then, sort_keys=True, ensure_ascii=True).encode()).hexdigest()
+    assert digest[:12] == CONFIG.key
 
 
 def test_a_line_of_another_configuration_is_refused(tmp_path: Path) -> None:
