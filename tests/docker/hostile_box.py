@@ -12,9 +12,11 @@ import asyncio
 import base64
 import os
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 
 from sandbox import AsyncSandbox, Sandbox
@@ -42,6 +44,12 @@ _IN_A_POD = {
     "test_a_session_s_code_meets_none_of_its_branches": pod.NOT_PROMISED["forks"],
     "test_branches_that_have_ended": pod.NOT_PROMISED["forks"],
     "test_a_fork_that_would_not_be_a_copy": pod.NOT_PROMISED["forks"],
+    "test_a_fork_bears_any_name": pod.NOT_PROMISED["forks"],
+    "test_no_branch_sees_later_writes": pod.NOT_PROMISED["forks"],
+    "test_a_word_of_a_branch": pod.NOT_PROMISED["forks"],
+    "test_a_fork_that_is_held_up": pod.NOT_PROMISED["forks"],
+    "test_a_session_that_dies_under_its_fork": pod.NOT_PROMISED["forks"],
+    "test_what_a_branch_puts": pod.NOT_PROMISED["forks"],
 }
 NOT_PROMISED: dict[str, dict[str, str]] = {
     "jail": {},
@@ -129,6 +137,17 @@ class RemoteBox:
         if verb == "pair":
             requests = [ExecRequest(**_options(each)) for each in order["orders"]]
             return [result_to_json(result) for result in self._sandbox.run_many(requests)]
+        if verb == "beside":
+            with ThreadPoolExecutor(1) as thread:
+                fork = thread.submit(self._sessions[order["session"]].fork)
+                time.sleep(0.02)
+                results = self.do("pair", orders=order["orders"])
+            error = fork.exception()
+            if error is None:
+                fork.result().close()
+            return {"results": results, "fork": type(error).__name__}
+        if verb == "status":
+            return self._status()
         pytest.skip(f"the verb {verb!r} looks into the engine")
 
     def _keep(self, session: Any) -> str:
@@ -143,6 +162,18 @@ class RemoteBox:
             task.cancel()
             await asyncio.wait([task])
             return task.cancelled()
+
+    def _status(self) -> dict[str, Any]:
+        headers = {} if self._token is None else {"authorization": f"Bearer {self._token}"}
+        lines = httpx.get(f"{self._url}/metrics", headers=headers).raise_for_status().text.splitlines()
+        numbers = dict(line.split() for line in lines if line.startswith("sandbox_") and "{" not in line)
+        fields = {
+            "busy": "sandbox_busy",
+            "live_sessions": "sandbox_sessions",
+            "restarts": "sandbox_zygote_restarts_total",
+            "faults": "sandbox_supervisor_faults_total",
+        }
+        return {"isolation": self.tier} | {field: int(float(numbers[name])) for field, name in fields.items()}
 
     @steady
     def leftovers(self) -> dict[str, int]:

@@ -109,5 +109,5 @@ def test_what_earlier_runs_have_read_allows_no_later_one_more(box: Any) -> None:
     )
     for _ in range(2):  # two slots
         box.do("pair", orders=[{"code": read, "limits": LIMITS | {"wall_seconds": 20.0, "cpu_seconds": 20.0}}] * 2)
-    results = box.do("pair", orders=[{"code": "x = bytearray(110 << 20)", "limits": LIMITS}] * 2)
+    results = box.do("pair", orders=[{"code": "import time\nx = bytearray(110 << 20)\ntime.sleep(0.3)", "limits": LIMITS}] * 2)
     assert [result["status"] for result in results] == ["memory_limit"] * 2
