@@ -204,6 +204,8 @@ class RemoteBox:
             if not more:
                 return {}
             time.sleep(0.05)
+        for session in self._sessions.values():  # a test that failed left its own: no reason for the next to fail
+            session.close()
         return more
 
     def assert_like_new(self) -> None:
