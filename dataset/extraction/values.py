@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 from dataset.extraction.around import sign_before, unit_after
 from dataset.extraction.formulas import Span, formulas, is_computation, is_sum, only_a_name, value_of
-from dataset.grading import phrases, question_hints
+from dataset.grading import phrases, question_hints, times
 from dataset.grading.lexer import Hints, Unreadable
 from dataset.grading.normalize import MAX_CHARACTERS, clean
 from dataset.grading.parser import read
@@ -28,7 +28,7 @@ _NUMBER = rf"(?<![A-Za-z0-9_.])[-−]?(?:{_PLAIN})"
 _VALUE = re.compile(
     rf"(?P<clock>{_HALF_DAY}?(?<![\d.:])\d{{1,2}}(?::\d{{2}}(?::\d{{2}})?(?:\s*[ap]\s?\.?\s?m\b\.?)?|\s*[ap]\s?\.?\s?m\b\.?"
     rf"|\s*o'?\s?clock)|{_HALF_DAY}\d{{1,2}}[时点](?:\d{{1,2}}分?|半|整)?|(?<!\d)\d{{1,2}}[时点](?:\d{{1,2}}分|半|整)"
-    rf"|\b(?:half past|quarter (?:past|to)|\d{{1,2}} minutes (?:past|to))\s+(?:\d{{1,2}}|{'|'.join(phrases.HOURS)})\b)"
+    rf"|\b(?:half past|quarter (?:past|to)|\d{{1,2}} minutes (?:past|to))\s+(?:\d{{1,2}}|{'|'.join(times.HOURS)})\b)"
     rf"|(?P<date>\b{_MONTH}\s+\d{{1,2}}(?:st|nd|rd|th)?(?:,?\s+\d{{4}})?\b|(?:\d{{4}}年)?\d{{1,2}}月\d{{1,2}}[日号])"
     r"|(?P<remainder>(?<![A-Za-z0-9.])\d+\s*(?:余数?[是为]?|\.{3,6}|…+|,?\s*(?:with\s+)?(?:a\s+)?remainder(?:\s+of)?|rem\.?|R)\s*\d+"
     r"(?![\d.]))"
@@ -174,7 +174,7 @@ def is_value(text: str, question: str | None = None) -> bool:
         return False
     if any(
         kind(cleaned) is not None
-        for kind in (phrases.choice, phrases.clock, phrases.date, phrases.remainder, phrases.number)
+        for kind in (phrases.choice, times.clock, times.date, phrases.remainder, phrases.number)
     ):
         return True
     try:

@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+from dataset.grading import piecewise
 from dataset.grading.lexer import Unreadable
 from dataset.grading.names import CONSTRUCTORS
 from dataset.grading.numbers import NumberReader
-from dataset.grading.tree import App, Many, Mat, Node, Rel, Seq, Sym, text_of
+from dataset.grading.tree import App, Many, Mat, Node, Rel, Seq, Sym, Words, text_of
 
 _CLOSERS = frozenset({")", "]", "}", "rbrack", "rbrace", "rangle"})
 _PLAIN = {"lbrack": "[", "lbrace": "{", "langle": "(", "rbrack": "]", "rbrace": "}", "rangle": ")"}
-_MATRICES = frozenset({"cases", "pmatrix", "bmatrix", "matrix", "Bmatrix", "smallmatrix", "array"})
+_MATRICES = frozenset(
+    {"cases", "dcases", "pmatrix", "bmatrix", "matrix", "Bmatrix", "smallmatrix", "array", "aligned", "vmatrix"}
+)
+_CONDITION_WORDS = frozenset({"if", "when", "for", "where", "当", "若", "在"})
+_OTHERWISE = frozenset({"otherwise", "else", "elsewhere", "其他", "其它", "其余", "true"})
+_MAX_DETERMINANT = 4
 _POINTS = frozenset({"point", "point2d", "point3d"})
 
 
@@ -56,8 +62,16 @@ class BracketReader(NumberReader):
             return items[0]
         return Seq(opener, items, closer)
 
-    def environment(self) -> Node:
-        r"""The matrix after \begin."""
+    def system(self) -> Node:
+        r"""\left\{ with an array behind it: cases, or a system's solution; its brace may be closed or not."""
+        self.take()
+        found = self.environment(braced=True)
+        if self.next.text in ("}", "rbrace"):
+            self.take()
+        return found
+
+    def environment(self, *, braced: bool = False) -> Node:
+        r"""The matrix, cases or system after \begin. `braced`: a brace stands before it, so that it is no matrix."""
         name = "".join(token.text for token in self.group()).rstrip("*")
         if name not in _MATRICES:
             raise Unreadable(f"the environment {name}")
@@ -66,9 +80,11 @@ class BracketReader(NumberReader):
         rows: list[tuple[Node, ...]] = []
         row: list[Node] = []
         while not self.is_command("end"):
-            row.append(self.relation())
-            if self.next.text == "&":
+            row.append(self.condition() if row else self.relation())
+            parted = self.next.text in (",", "&", ";")
+            while self.next.text in (",", "&", ";", "."):
                 self.take()
+            if parted and self.next.kind != "row" and not self.is_command("end"):
                 continue
             rows.append(tuple(row))
             row = []
@@ -76,9 +92,29 @@ class BracketReader(NumberReader):
                 self.take()
         self.take()
         self.group()
-        if name == "cases" and all(len(row) == 1 for row in rows):  # a system's solution, not a function by cases
-            return Many(tuple(entry for (entry,) in rows))
-        return matrix(rows)
+        if name in ("cases", "dcases", "aligned", "array"):
+            if (cases := piecewise.from_rows(rows)) is not None:
+                return cases
+            if (braced or name != "array") and all(len(row) == 1 for row in rows):  # a system's solution
+                return Many(tuple(entry for (entry,) in rows))
+        found = matrix(rows)
+        return _determinant(found.rows) if name == "vmatrix" else found
+
+    def condition(self) -> Node:
+        """An entry that is not the first of its row: also "if x > 0", 当x>0时, "otherwise"."""
+        for at in range(self.position, len(self.tokens)):
+            token = self.tokens[at]
+            if token.kind == "row" or token.text in ("&", "end"):
+                break
+            if token.kind == "word" and token.text == "时":  # else it is an hour
+                del self.tokens[at]
+                break
+        while self.next.kind == "word" and self.next.text.lower() in _CONDITION_WORDS:
+            self.take()
+        if self.next.kind == "word" and self.next.text.lower() in _OTHERWISE:
+            self.take()
+            return Words("otherwise")
+        return self.relation()
 
     def constructor(self, name: str) -> Node:
         """What Python and sympy print around values: Rational(7, 8), Matrix([[1], [2]]), Interval(0, oo)."""
@@ -114,11 +150,36 @@ def _constructed(name: str, kind: str, arguments: tuple[Node, ...]) -> Node:
         return Seq("{", arguments, "}")
     if name in _POINTS and len(arguments) > 1:
         return Seq("(", arguments, ")")
+    if name == "piecewise":
+        rows = [argument.items for argument in arguments if isinstance(argument, Seq)]
+        cases = piecewise.from_rows([(row[0], _otherwise(row[1])) for row in rows if len(row) == 2])
+        if cases is None or len(cases.rows) != len(arguments):
+            raise Unreadable("a Piecewise of something else than values and conditions")
+        return cases
     if len(arguments) != 1:
         raise Unreadable(f"{name} of {len(arguments)} arguments")
     if name.endswith("matrix") or name == "array":
         return _nested_rows(arguments[0])
     return arguments[0]
+
+
+def _otherwise(condition: Node) -> Node:
+    """Python's True as the words of a last case."""
+    return Words("otherwise") if text_of(condition).lower() == "true" else condition
+
+
+def _determinant(rows: tuple[tuple[Node, ...], ...]) -> Node:
+    """The determinant of a small square matrix, along its first row."""
+    if len(rows) != len(rows[0]) or len(rows) > _MAX_DETERMINANT:
+        raise Unreadable("a determinant that is not square, or large")
+    if len(rows) == 1:
+        return rows[0][0]
+    terms = []
+    for column, entry in enumerate(rows[0]):
+        minor = tuple(tuple(x for at, x in enumerate(row) if at != column) for row in rows[1:])
+        term = App("mul", (entry, _determinant(minor)))
+        terms.append(App("neg", (term,)) if column % 2 else term)
+    return App("add", tuple(terms))
 
 
 def _interval(kind: str, arguments: tuple[Node, ...]) -> Seq:

@@ -8,10 +8,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from dataset.grading import exact, question_hints, sets
+from dataset.grading import arrays, exact, question_hints, sets
 from dataset.grading.quantities import Asking, base, percent, quantity, ratio
-from dataset.grading.tree import App, Many, Mat, Node, Qty, Rel, Seq, Sym, Words
-from dataset.grading.unwrap import alone, half_open, members, settled, unnamed, values_by_name
+from dataset.grading.tree import App, Many, Node, Qty, Rel, Seq, Sym, Words
+from dataset.grading.unwrap import alone, half_open, members, rounded, settled, unnamed, values_by_name
 from dataset.grading.values import Decided, all_of, same_value
 
 MAX_LIST = 60  # items that are matched in any order; longer lists must come in the reference's
@@ -19,6 +19,9 @@ MAX_LIST = 60  # items that are matched in any order; longer lists must come in 
 
 def compare(reference: Node, predicted: Node, question: str | None = None) -> Decided:
     """Whether `predicted` is the answer `reference`."""
+    for one, other in [(a, b) for a in _ways(reference) for b in _ways(predicted)][1:]:
+        if compare(one, other, question).correct:
+            return Decided(True, "rounded")
     one, other = settled(reference), settled(predicted)
     asking = Asking(question, lambda a, b: compare(a, b, question))
     for rule in RULES:
@@ -26,6 +29,11 @@ def compare(reference: Node, predicted: Node, question: str | None = None) -> De
         if decided is not None:
             return decided
     return Decided(False, "another kind")
+
+
+def _ways(node: Node) -> list[Node]:
+    """`node`, and the rounded values that it gives besides: of "10/3 ≈ 3.33" 3.33, where that was asked for."""
+    return [node, *rounded(node)]
 
 
 def _assignment(reference: Node, predicted: Node, asking: Asking) -> Decided | None:
@@ -52,34 +60,6 @@ def _real_set(reference: Node, predicted: Node, asking: Asking) -> Decided | Non
     if theirs is None:
         return Decided(False, "interval")
     return Decided(sets.same(ours, theirs, lambda a, b: asking.same(a, b).correct), "interval")
-
-
-def _matrix(reference: Node, predicted: Node, asking: Asking) -> Decided | None:
-    """Entry by entry. A vector may be written down, across, or as a tuple."""
-    if not isinstance(reference, Mat):
-        return None
-    rows, other = reference.rows, _rows(predicted)
-    if other is None:
-        return Decided(False, "matrix")
-    if 1 in (len(rows), len(rows[0])) and 1 in (len(other), len(other[0])):
-        rows = (tuple(entry for row in rows for entry in row),)
-        other = (tuple(entry for row in other for entry in row),)
-    if (len(rows), len(rows[0])) != (len(other), len(other[0])):
-        return Decided(False, "matrix")
-    pairs = [pair for row, line in zip(rows, other, strict=True) for pair in zip(row, line, strict=True)]
-    return all_of("matrix", [asking.same(a, b) for a, b in pairs])
-
-
-def _rows(node: Node) -> tuple[tuple[Node, ...], ...] | None:
-    if isinstance(node, Mat):
-        return node.rows
-    if not isinstance(node, Seq) or node.open == "{" or not node.items:
-        return None
-    rows = [item.items for item in node.items if isinstance(item, Seq) and item.open != "{"]
-    if not rows:
-        return (node.items,)
-    alike = len(rows) == len(node.items) and len({len(row) for row in rows}) == 1 and rows[0]
-    return tuple(rows) if alike else None
 
 
 def _list(reference: Node, predicted: Node, asking: Asking) -> Decided | None:
@@ -119,41 +99,6 @@ def _nouns(items: Sequence[Node]) -> dict[str, Node]:
     """The quantities by what they count; empty where they are not all of different things."""
     found: dict[str, Node] = {item.unit: item for item in items if isinstance(item, Qty)}
     return found if len(found) == len(items) > 1 else {}
-
-
-def _tuple(reference: Node, predicted: Node, asking: Asking) -> Decided | None:
-    """Coordinates in their order."""
-    if not isinstance(reference, Seq):
-        return None
-    other = _coordinates(reference, alone(predicted), asking.question)
-    if other is None or len(other) != len(reference.items):
-        return Decided(False, "tuple")
-    return all_of("tuple", [asking.same(a, b) for a, b in zip(reference.items, other, strict=True)])
-
-
-def _coordinates(reference: Seq, predicted: Node, question: str | None) -> Sequence[Node] | None:
-    """The predicted coordinates: of a tuple, a bare list, a vector, or "x = 1, y = 2"."""
-    if isinstance(predicted, Mat):
-        vector = 1 in (len(predicted.rows), len(predicted.rows[0]))
-        return [entry for row in predicted.rows for entry in row] if vector else None
-    if not isinstance(predicted, (Seq, Many)):
-        return None
-    items = predicted.items
-    if (named := values_by_name(predicted)) is not None:
-        return [named[name] for name in sorted(named)]
-    if isinstance(predicted, Seq) and (predicted.open, predicted.close) != (reference.open, reference.close):
-        return items if _only_a_tuple(reference, predicted, question) else None
-    return items
-
-
-def _only_a_tuple(reference: Seq, predicted: Seq, question: str | None) -> bool:
-    """Whether neither can be an interval, so that "[2, 3]" may be Python's way to write (2, 3)."""
-    if (predicted.open, predicted.close) not in (("[", "]"), ("(", ")")):
-        return False
-    if len(reference.items) > 2 or (question_hints.point(question) and not question_hints.interval(question)):
-        return True
-    ends = [sets.real(item) for item in reference.items]
-    return ends[0] is None or ends[1] is None or ends[0] >= ends[1]
 
 
 def _one_of_several(reference: Node, predicted: Node, asking: Asking) -> Decided | None:
@@ -216,16 +161,34 @@ def _inequality(reference: Node, predicted: Node, asking: Asking) -> Decided | N
     if not isinstance(predicted, Rel):
         return Decided(False, "inequality")
     one, other = _ascending(reference), _ascending(predicted)
+    if len(one.ops) == len(other.ops) == 1 and _multiplied(reference, predicted):
+        return Decided(True, "inequality")
     if one.ops != other.ops:
         return Decided(False, "inequality")
     return all_of("inequality", [asking.same(a, b) for a, b in zip(one.sides, other.sides, strict=True)])
 
 
+def _multiplied(reference: Rel, predicted: Rel) -> bool:
+    """Whether two inequalities are the same up to a factor, which turns the sign where it is negative."""
+    try:
+        first, second = (
+            exact.normal(App("add", (rel.sides[0], App("neg", (rel.sides[1],))))) for rel in (reference, predicted)
+        )
+    except exact.NoNormalForm:
+        return False
+    if not first or first.keys() != second.keys():
+        return False
+    factors = {second[monomial] / first[monomial] for monomial in first}
+    if len(factors) != 1:
+        return False
+    ops = (reference.ops[0], predicted.ops[0])
+    return ops[0] == (ops[1] if factors.pop() > 0 else sets.TURNED.get(ops[1], ops[1]))
+
+
 def _ascending(rel: Rel) -> Rel:
-    turned = {">": "<", ">=": "<="}
-    if not all(op in turned for op in rel.ops):
+    if not all(op in (">", ">=") for op in rel.ops):
         return rel
-    return Rel(tuple(turned[op] for op in reversed(rel.ops)), tuple(reversed(rel.sides)))
+    return Rel(tuple(sets.TURNED[op] for op in reversed(rel.ops)), tuple(reversed(rel.sides)))
 
 
 def _words(reference: Node, predicted: Node, asking: Asking) -> Decided | None:
@@ -252,10 +215,12 @@ def _value(reference: Node, predicted: Node, asking: Asking) -> Decided | None:
 Rule = Callable[[Node, Node, Asking], Decided | None]
 RULES: tuple[Rule, ...] = (
     _assignment,
+    arrays.cases,
     _real_set,
-    _matrix,
+    arrays.vector,
+    arrays.matrix,
     _list,
-    _tuple,
+    arrays.coordinates,
     _one_of_several,
     ratio,
     base,

@@ -75,6 +75,12 @@ class Cursor:
     def unary(self) -> Node:
         raise NotImplementedError
 
+    def sum(self) -> Node:
+        raise NotImplementedError
+
+    def product(self) -> Node:
+        raise NotImplementedError
+
     def raised(self, operand: Node) -> Node:
         raise NotImplementedError
 

@@ -11,8 +11,8 @@ import re
 from dataclasses import dataclass
 from typing import Literal
 
-from dataset.grading import question_hints
-from dataset.grading.names import CONSTANTS, CONSTRUCTORS, FUNCTIONS, SMALL_WORDS
+from dataset.grading import question_hints, repair
+from dataset.grading.names import COMMANDS, CONSTANTS, CONSTRUCTORS, FUNCTIONS, SMALL_WORDS
 from dataset.grading.normalize import ROW_BREAK, braced
 from dataset.grading.units import MULTIPLIERS, POWERS, UNITS, singular
 
@@ -127,7 +127,12 @@ class _Lexer:
             match = _COMMAND.match(text, position)
             if match is None:  # a backslash at the very end
                 return position + 1
-            self.add("command", match[0][1:])
+            name = match[0][1:]
+            if (glued := repair.glued(name)) and name not in COMMANDS:
+                self.add("command", glued)
+                self.letters(name[len(glued) :])
+            else:
+                self.add("command", name)
             return match.end()
         inner, end = braced(text, match.end())
         self.depth += 1

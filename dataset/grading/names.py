@@ -13,7 +13,7 @@ CONSTRUCTORS = frozenset(
     str.split(
         "rational fraction matrix mutabledensematrix immutablematrix immutabledensematrix array set frozenset "
         "list tuple finiteset interval union intersection complement eq float int integer decimal mpf mpc point "
-        "point2d point3d float64 float32 int64 int32 dict_values dict_keys emptyset"
+        "point2d point3d float64 float32 int64 int32 dict_values dict_keys emptyset piecewise"
     )
 )
 CONSTANTS = {"pi": "pi", "oo": "oo", "inf": "oo", "infty": "oo", "infin": "oo", "infinity": "oo"}
@@ -35,6 +35,8 @@ LABELS = frozenset(
 )
 # Commands that put something around their argument and leave it what it is.
 WRAPPERS = frozenset({"hline", "mathstrut", "boxed", "fbox", "mathop", "mathbin", "mathrel", "ensuremath"})
+# Commands that begin with the name of a function, constant or letter, and are another.
+COMMANDS = FUNCTIONS | GREEK | frozenset(str.split("pi infty exists limits liminf limsup max min perp phantom prime"))
 FUNCTION_LETTERS = frozenset("fghFGHPp")  # f(3) is a function's value, x(x + 1) a product
 # Short words that are words wherever they stand; other short runs of letters are variables.
 SMALL_WORDS = frozenset({"of", "per", "sq", "to", "mod", "mph", "kph", "usd", "rs", "rmb", "inr", "eur", "gbp"})

@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import re
 
+from dataset.grading import repair
+
 MAX_CHARACTERS = 2_000  # the longest benchmark answer has 130; longer ones are compared as text or as digits only
 
 ROW_BREAK = "\x01"  # stands for LaTeX's double backslash, so that no rule for a single one can bite into it
@@ -20,9 +22,12 @@ _SIGNS = {
     "−": "-", "–": "-", "—": "-", "‐": "-", "‑": "-", "﹣": "-",
     "×": r"\times ", "✕": r"\times ", "⋅": r"\cdot ", "·": r"\cdot ", "∙": r"\cdot ", "÷": r"\div ", "∕": "/", "⁄": "/",
     "√": r"\surd ", "∛": r"\sqrt[3]", "π": r"\pi ", "∞": r"\infty ", "∪": r"\cup ", "∩": r"\cap ", "∈": r"\in ",
-    "≤": r"\le ", "⩽": r"\le ", "≦": r"\le ", "≥": r"\ge ", "⩾": r"\ge ", "≧": r"\ge ", "≠": r"\ne ", "±": r"\pm ",
-    "≈": r"\approx ", "≒": r"\approx ", "°": r"^\circ ", "º": r"^\circ ", "℃": r"^\circ ", "∅": r"\emptyset ",
-    "ℝ": r"\mathbb{R}", "∠": r"\angle ", "△": r"\triangle ", "′": "'", "’": "'", "‘": "'", "“": '"', "”": '"',
+    "≤": r"\le ", "⩽": r"\le ", "≦": r"\le ", "≥": r"\ge ", "⩾": r"\ge ", "≧": r"\ge ", "≠": r"\ne ",
+    "±": r"\pm ",
+    "≈": r"\approx ", "≒": r"\approx ",
+    "°": r"^\circ ", "º": r"^\circ ", "℃": r"^\circ ", "∅": r"\emptyset ",
+    "ℝ": r"\mathbb{R}", "∠": r"\angle ", "△": r"\triangle ", "′": "'", "″": "''", "’": "'", "‘": "'",
+    "“": '"', "”": '"',
     "㎡": "平方米", "㎥": "立方米", "㎝": "cm", "㎜": "mm", "㎞": "km", "㎏": "kg", "㎎": "mg", "∶": ":",
     "、": ",", "。": ".", "【": "[", "】": "]", "〔": "(", "〕": ")", "《": "", "》": "", "￥": "¥", "…": r"\ldots ",
     "½": r"\frac{1}{2}", "⅓": r"\frac{1}{3}", "⅔": r"\frac{2}{3}", "¼": r"\frac{1}{4}", "¾": r"\frac{3}{4}",
@@ -70,6 +75,20 @@ _BUILDER = re.compile(
 _SYSTEM = re.compile(r"\\\{\s*\\begin\{(array|aligned)\}(?:\{[lcr|]*\})?(.*)\\end\{\1\}", re.DOTALL)
 _IN_BRACKETS = re.compile(r"\((\d[\dA-Z]*)\)(?=_)")
 _BOX = re.compile(r"\\f?boxed\s*(?=\{)")
+# 三块五, 3元5角8分钱整
+_COUNTED = "[\\d零一二三四五六七八九十百千万两]"
+_ELLIPSIS = re.compile(r"(?<=\d)\.{3,}\s*\$*$")
+_WHEN_ZH = re.compile(r"(?<=[\d})])\s*时\s*,?\s*(?=[A-Za-z]\s*=)")  # x=1时y=2
+_YUAN = re.compile(rf"({_COUNTED}{{1,12}})[块元]({_COUNTED})(?:[角毛]钱?)?(?:({_COUNTED}{{1,2}})分)?钱?整?")
+_NEARLY_WORDS = r"(?:(?:or |which is )?(?:approximately|about|roughly)\b|约等于|约为|大约是?|约)"
+_NEARLY_IN_BRACKETS = re.compile(
+    rf"\s*(?:\\text\s*\{{\s*)?\(\s*(?:\\approx|{_NEARLY_WORDS})\s*\}}?\s*([^()]{{1,40}})\)\s*\}}?$"
+)
+_NEARLY = re.compile(rf"(?<=[\w}})])\s*,?\s*(?:\\text\s*\{{\s*)?{_NEARLY_WORDS}\s*\}}?\s*(?=[-\d\\$])")
+_GOES_ON = re.compile(r"(?<![\d.])(\d{1,9}\.)(\d{1,60})\s*(?:\\[lc]?dots|\.{3})\s*$")  # 0.333...
+_BY_SEMICOLON = re.compile(r"\[[^\[\]();]*(?:;[^\[\]();]*)+\]|^\([^\[\](),;]*(?:;[^\[\](),;]*)+\)$")
+_ENTRY = r"[-+]?\d[\d.]*(?:e[-+]?\d+)?(?:/\d+)?"
+_BY_BLANKS = re.compile(rf"(?<=\[)\s*{_ENTRY}(?:\s+{_ENTRY})+\s*(?=\])")
 _TRAIL = ' \t\r\n.,;:*`"_'
 
 
@@ -88,7 +107,8 @@ def clean(text: str) -> str:
     A dollar sign that is money stays, as `\\$`. Groups of three digits are joined where what stands between them can
     only be a separator; a bare comma is left to the parser, which knows where a list may stand.
     """
-    text = _CONTROL.sub(" ", fold(text)).strip()
+    text = _CONTROL.sub(" ", repair.escapes(fold(text))).strip()
+    text = _ELLIPSIS.sub(r"\\ldots ", text)  # before its dots are taken for closing ones
     if r"\\" in text:
         if r"\begin" not in text:
             # "\\frac" is "\frac" that was escaped twice on its way; outside a matrix there are no rows to part.
@@ -114,10 +134,51 @@ def clean(text: str) -> str:
         return match[2]
     if "\\begin" in text and (match := _SYSTEM.fullmatch(text)):
         return rf"\begin{{cases}}{match[2]}\end{{cases}}"
-    if not text.isascii() and _COUNTS.fullmatch(text):
+    text = _rounded_forms(text)
+    if "[" in text or (";" in text and text.startswith("(")):
+        text = _rows(text)
+    text = _WHEN_ZH.sub(",", text)
+    if not text.isascii() and (yuan := _YUAN.fullmatch(text)):
+        return f"{yuan[1]}元{yuan[2]}角" + (f"{yuan[3]}分" if yuan[3] else "")
+    if not text.isascii() and "余" not in text and _COUNTS.fullmatch(text):
         return re.sub(_COUNT, r"\2\3\1", text)
     match = _RATE.fullmatch(text)  # 每小时80千米
     return f"{match[2]}/{match[1]}" if match else text
+
+
+def _rounded_forms(text: str) -> str:
+    r"""Words for "≈" as \approx, and 0.333… as a repeating decimal where its end repeats."""
+    text = _NEARLY_IN_BRACKETS.sub(r" \\approx \1", text)
+    text = _NEARLY.sub(r" \\approx ", text)
+    match = _GOES_ON.search(text)
+    if match is None:
+        return text
+    whole, digits = match[1], match[2]
+    for length in range(1, len(digits) // 2 + 1):
+        times = 3 if length == 1 else 2
+        period = digits[-length:]
+        if length * times <= len(digits) and digits.endswith(period * times):
+            kept = digits[: len(digits) - length]
+            while kept.endswith(period):
+                kept = kept[:-length]
+            return text[: match.start()] + whole + kept + rf"\overline{{{period}}}"
+    before = text[: match.start()].rstrip()
+    return before.removesuffix("=") + rf" \approx {whole}{digits}" if before.endswith("=") else text
+
+
+def _rows(text: str) -> str:
+    """[1 2; 3 4] as a matrix in LaTeX, and numpy's [[1 2] [3 4]] with commas."""
+    text = _BY_SEMICOLON.sub(_matrix, text)
+    if "[" not in text or r"\begin" in text:
+        return text
+    return re.sub(r"\](,?)\s*\[", "], [", _BY_BLANKS.sub(lambda match: re.sub(r"\s+", ", ", match[0].strip()), text))
+
+
+def _matrix(match: re.Match[str]) -> str:
+    rows = [row.split(",") if "," in row else row.split() for row in match[0][1:-1].strip("; ").split(";")]
+    if len(rows) < 2 or len(rows[0]) < 2 or len({len(row) for row in rows}) > 1:
+        return match[0]
+    return r"\begin{bmatrix}" + ROW_BREAK.join("&".join(row) for row in rows) + r"\end{bmatrix}"
 
 
 def _off(text: str) -> str:

@@ -14,20 +14,26 @@ from typing import Any
 
 from mpmath import MPContext, fp
 
-from dataset.grading.tree import App, Node, Num, Qty, Sym, variables
+from dataset.grading.tree import BINDING, App, Node, Num, Qty, Sym, children, variables
 
 DIGITS = 60
 AGREE_DIGITS = 50
 _LARGEST_BITS = 2_000_000  # of a number's exponent; beyond, even its logarithm is slow
 _POINTS = 4
+_SMALL_POWER = 1000
+_MAX_TERMS = 100_000  # of a finite sum
+_CLEARLY = 1e-6  # an infinite sum that is this far off is another; one that is nearer may be summed inexactly
 
 
 class NoValue(ValueError):
     """The expression has no finite value here, or one too large to work with."""
 
 
-def points(names: Sequence[str]) -> list[dict[str, Fraction]]:
-    """Fixed, scattered rational values for `names`: positive, away from 0 and 1; the last point is negative."""
+def points(names: Sequence[str], whole: frozenset[str] = frozenset()) -> list[dict[str, Fraction]]:
+    """Fixed, scattered rational values for `names`: positive, away from 0 and 1; the last point is negative.
+
+    Those in `whole`, the ends of sums, get whole numbers.
+    """
     found = []
     for index in range(_POINTS):
         seed = 1 + index
@@ -35,7 +41,7 @@ def points(names: Sequence[str]) -> list[dict[str, Fraction]]:
         for name in names:
             seed = (seed * 48_271 + 11) % 2_147_483_647
             value = Fraction(13, 10) + Fraction(seed % 997, 1_009)
-            point[name] = -value if index == _POINTS - 1 else value
+            point[name] = Fraction(3 + index) if name in whole else -value if index == _POINTS - 1 else value
         found.append(point)
     return found if names else [{}]
 
@@ -63,8 +69,10 @@ def agree(one: Node, other: Node) -> bool | None:
     context = MPContext()
     context.dps = DIGITS
     names = sorted(variables(one) | variables(other))
+    whole = _ends(one) | _ends(other)
+    bound = _binds(one) or _binds(other)
     agreed = 0
-    for point in points(names):
+    for point in points(names, whole):
         negative = any(value < 0 for value in point.values())
         try:
             peak: list[Any] = [context.mpf(10) ** -300]
@@ -76,14 +84,27 @@ def agree(one: Node, other: Node) -> bool | None:
             continue
         size = max(abs(left), abs(right), peak[0])
         if abs(left - right) > size * context.mpf(10) ** -AGREE_DIGITS:
-            return False
+            return None if bound and abs(left - right) <= _CLEARLY * size else False
         if size > context.mpf(10) ** AGREE_DIGITS:
             return None
         agreed += 1
     return True if agreed >= min(2, len(points(names))) else None
 
 
-def evaluate(node: Node, point: Mapping[str, Fraction], context: Any, peak: list[Any]) -> Any:
+def _binds(node: Node) -> bool:
+    """Whether a sum, product or integral is in `node`."""
+    return (isinstance(node, App) and node.op in BINDING) or any(_binds(child) for child in children(node))
+
+
+def _ends(node: Node) -> frozenset[str]:
+    """The letters in the limits of sums and products."""
+    below = frozenset[str]().union(*(_ends(child) for child in children(node)))
+    if isinstance(node, App) and node.op in ("sum", "prod"):
+        return below | variables(node.args[2]) | variables(node.args[3])
+    return below
+
+
+def evaluate(node: Node, point: Mapping[str, Any], context: Any, peak: list[Any]) -> Any:
     """The value of `node` at `point` in an mpmath context (`fp` for floats). `peak[0]` grows to the largest term added.
 
     Raises:
@@ -99,15 +120,49 @@ def evaluate(node: Node, point: Mapping[str, Fraction], context: Any, peak: list
             return context.mpc(0, 1)
         if node.name in ("pi", "e"):
             return +getattr(context, node.name)
-        return _fraction(point[node.name], context)
+        value = point[node.name]
+        return _fraction(value, context) if isinstance(value, Fraction) else value
     if isinstance(node, Qty) and node.unit == "%":
         return evaluate(node.value, point, context, peak) / 100
     if not isinstance(node, App):
         raise NoValue(type(node).__name__)
+    if node.op in BINDING:
+        return _finite(_bound(node, point, context, peak), context)
     values = [evaluate(argument, point, context, peak) for argument in node.args]
     if node.op == "add":
         peak[0] = max(peak[0], *(abs(value) for value in values))
     return _finite(_call(node.op, values, context), context)
+
+
+def _bound(node: App, point: Mapping[str, Any], context: Any, peak: list[Any]) -> Any:
+    """A sum, product or integral. Only to many digits, where time is limited: in floats none has a value."""
+    if context is fp:
+        raise NoValue("a sum or integral in floats")
+    body, letter, *limits = node.args
+    assert isinstance(letter, Sym)
+    low, high = (_limit(limit, point, context, peak) for limit in limits)
+
+    def value(at: Any) -> Any:
+        return evaluate(body, {**point, letter.name: at}, context, peak)
+
+    if node.op == "integral":
+        found, error = context.quad(value, [low, high], error=True)
+        if error > context.mpf(10) ** -AGREE_DIGITS:
+            raise NoValue("an integral that is not found to many digits")
+        return found
+    infinite = context.isinf(low) or context.isinf(high)
+    if not infinite and (low != int(low) or high != int(high) or high - low > _MAX_TERMS):
+        raise NoValue("a sum that does not run over whole numbers, or over many")
+    if infinite:
+        return (context.nsum if node.op == "sum" else context.nprod)(value, [low, high])
+    terms = (value(context.mpf(at)) for at in range(int(low), int(high) + 1))
+    return context.fsum(terms) if node.op == "sum" else context.fprod(terms)
+
+
+def _limit(node: Node, point: Mapping[str, Any], context: Any, peak: list[Any]) -> Any:
+    if node == Sym("oo"):
+        return context.inf
+    return -context.inf if node == App("neg", (Sym("oo"),)) else context.re(evaluate(node, point, context, peak))
 
 
 def _fraction(value: Fraction, context: Any) -> Any:
@@ -125,8 +180,15 @@ def _finite(value: Any, context: Any) -> Any:
 
 def _power(context: Any, base: Any, exponent: Any) -> Any:
     if context is not fp and base != 0:
-        if abs(exponent) > _LARGEST_BITS or abs(context.log(abs(base), 2) * exponent) > _LARGEST_BITS:
+        # Bits of the result: a logarithm takes as long as all else, so that small powers go without.
+        size = context.mag(base) if abs(exponent) < _SMALL_POWER else context.log(abs(base), 2)
+        bits = size * exponent
+        if context.im(exponent) == 0 and context.re(bits) < -_LARGEST_BITS:
+            return context.mpf(0)
+        if abs(exponent) > _LARGEST_BITS or abs(bits) > _LARGEST_BITS:
             raise NoValue("too large")
+        if base == context.e:
+            return context.exp(exponent)
     elif base == 0 and exponent != 0 and context.re(exponent) > 0:
         return context.mpf(0)
     return context.power(base, exponent)

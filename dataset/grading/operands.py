@@ -5,7 +5,6 @@ from __future__ import annotations
 from fractions import Fraction
 
 from dataset.grading import units
-from dataset.grading.brackets import BracketReader
 from dataset.grading.cursor import MAX_DEPTH
 from dataset.grading.lexer import Token, Unreadable
 from dataset.grading.names import (
@@ -21,18 +20,22 @@ from dataset.grading.names import (
     LABELS,
     WRAPPERS,
 )
+from dataset.grading.numbers import to_number
+from dataset.grading.series import INTEGRALS, SERIES, SeriesReader
 from dataset.grading.tree import App, Node, Num, Qty, Seq, Sym, Words, text_of
 
 _BEGIN_FACTOR = (
     FRACTIONS | BINOMIALS | GREEK | FUNCTIONS | ENCLOSED.keys()
-    | {"pi", "surd", "infty", "lvert", "begin", "mathbb", "boxed", "imath"}
+    | SERIES.keys() | INTEGRALS | {"pi", "surd", "infty", "lvert", "begin", "mathbb", "boxed", "imath"}
 )  # fmt: skip
 _CURRENCIES = frozenset({"dollars", "yuan", "euros", "pounds sterling", "rupees"})
 _ARGUMENTS = {"log": (1, 2), "root": (2,), "binomial": (2,)}  # how many a function takes; one, if it is not here
 _POWER_SIGNS = ("^", "**")
+_ARROWS = frozenset({"hat", "vec", "overrightarrow", "boldsymbol", "widehat", "mathbf", "bm"})
+_UNIT_VECTORS = {"i": Sym("i"), "j": Sym("j"), "k": Sym("k"), "imath": Sym("i"), "jmath": Sym("j")}
 
 
-class AtomReader(BracketReader):
+class AtomReader(SeriesReader):
     """Reads one operand at a time."""
 
     def starts_factor(self) -> bool:
@@ -41,10 +44,12 @@ class AtomReader(BracketReader):
         if token.kind in ("letter", "name"):
             return not (token.text in "Uu" and self.after(("(", "[")))
         if token.kind == "number":
-            return self.tokens[self.position - 1].kind != "number"
+            before = self.tokens[self.position - 1]
+            raised = self.tokens[self.position - 2].text in _POWER_SIGNS or self.after(_POWER_SIGNS)
+            return before.kind != "number" or (token.spaced and raised)  # 2^6 3^5
         if token.kind == "sign":
             return token.text in ("(", "[", "{") or (token.text == "|" and self.bars == 0)
-        return token.kind == "command" and token.text in _BEGIN_FACTOR
+        return token.kind == "command" and (token.text in _BEGIN_FACTOR or self.unit_vector(1) is not None)
 
     def power(self) -> Node:
         return self.raised(self.atom())
@@ -56,7 +61,7 @@ class AtomReader(BracketReader):
             return base
         python = self.take().text == "**"
         if self.takes_circle():
-            return self.postfix(App("deg", (base,)))
+            return self.postfix(self.with_minutes(App("deg", (base,))))
         self.deeper()
         exponent = self.unary() if python else self.argument(signed=True)
         if self.next.text in _POWER_SIGNS:  # a tower
@@ -66,6 +71,32 @@ class AtomReader(BracketReader):
         if exponent == Words("prime"):
             return base
         return self.postfix(App("pow", (base, exponent)))
+
+    def with_minutes(self, degrees: App) -> Node:
+        """30°15'20": degrees with the minutes and seconds of arc that follow them."""
+        parts, scale = [*degrees.args], Fraction(1)
+        for _ in range(2):
+            scale /= 60
+            end = self.position + 1
+            if self.next.kind != "number" or not (scale < Fraction(1, 60) or self.primes(end)):
+                break
+            parts.append(App("mul", (to_number(self.take().text), Num(scale))))
+            self.position += self.primes(self.position)
+        return degrees if len(parts) == 1 else App("deg", (App("add", tuple(parts)),))
+
+    def primes(self, at: int) -> int:
+        r"""How many tokens from `at` are the sign of minutes or seconds: ', '', ", ^\prime, ^{\prime\prime}."""
+        start = at
+        while self.tokens[at].text in ("'", '"'):
+            at += 1
+        if at == start and self.tokens[at].text == "^":
+            inner = at + 1 + (self.tokens[at + 1].text == "{")
+            end = inner
+            while self.tokens[end].text in ("prime", "'"):
+                end += 1
+            if end > inner:
+                at = end + (self.tokens[at + 1].text == "{")
+        return at - start
 
     def takes_circle(self) -> bool:
         """Takes a degree's circle, braced or bare, if it is next."""
@@ -87,7 +118,9 @@ class AtomReader(BracketReader):
             elif text == "%":
                 node = Qty(node, "%")
             elif self.is_command("degree", "textdegree"):
-                node = App("deg", (node,))
+                self.take()
+                node = self.with_minutes(App("deg", (node,)))
+                continue
             elif text == "'" and isinstance(node, Sym):
                 node = Sym(node.name + "'")
             elif text == "_" and isinstance(node, (Sym, Words)):
@@ -189,6 +222,8 @@ class AtomReader(BracketReader):
             return self.named(name)
         if name in GREEK:
             return Sym(name.removeprefix("var"))
+        if name in ("{", "lbrace") and self.is_command("begin"):
+            return self.system()
         if name in ("{", "lbrace", "langle", "lbrack"):
             return self.bracketed(name if name != "{" else "lbrace", visible=name in ("{", "lbrace"))
         if name in BARS:
@@ -203,13 +238,31 @@ class AtomReader(BracketReader):
             return Seq("{", (), "}")
         if name == "mathbb":
             return Sym(text_of(self.argument()) * 2)
+        if (vector := self.unit_vector(0)) is not None:
+            self.group() if self.next.text == "{" else self.take()
+            return vector
         if name in LABELS:
             return self.label_of(name)
+        if name in SERIES:
+            return self.series(SERIES[name])
+        if name in INTEGRALS:
+            return self.integral()
         if name == "prime":
             return Words(name)
         if name in WRAPPERS:
             return self.argument()
         raise Unreadable(f"\\{name} is not known")
+
+    def unit_vector(self, ahead: int) -> Sym | None:
+        r"""The letter under a hat or arrow, i of \hat{\imath}, if the command stands `ahead` - 1 tokens from here."""
+        at = self.position + ahead
+        if self.tokens[at - 1].text not in _ARROWS:
+            return None
+        opened = self.tokens[at].text == "{"
+        letter = self.tokens[at + opened]
+        if opened and self.tokens[at + 2].text != "}":
+            return None
+        return _UNIT_VECTORS.get(letter.text)
 
     def label_of(self, name: str) -> Words:
         r"""\angle ABC, \overline{CD}: names of things, not values."""

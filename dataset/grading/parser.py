@@ -26,7 +26,8 @@ from dataset.grading.operands import AtomReader
 from dataset.grading.tree import App, Many, Node, Num, Qty, Rel, Seq, Words, text_of
 
 _RELATIONS = {
-    **dict.fromkeys(("=", "==", "is", "equals", "approx", "equiv", "simeq", "cong"), "="),
+    **dict.fromkeys(("=", "==", "is", "equals", "equiv", "cong"), "="),
+    **dict.fromkeys(("approx", "simeq", "doteq", "approxeq"), "≈"),
     **dict.fromkeys(("<=", "le", "leq", "leqslant"), "<="),
     **dict.fromkeys((">=", "ge", "geq", "geqslant"), ">="),
     **dict.fromkeys(("!=", "ne", "neq"), "!="),

@@ -1,4 +1,4 @@
-"""Answers that are words: names, choices, yes and no, clock times, dates, numbers written out."""
+"""Answers that are words: names, choices, yes and no, numbers written out, remainders, discounts."""
 
 from __future__ import annotations
 
@@ -15,8 +15,16 @@ _WRAPPER = re.compile(
 _LEAD = re.compile(
     r"^(?:\\text\{\s*)?(?:(?:so|thus|hence|therefore),? )?(?:the )?(?:final |correct )?"
     r"(?:answer|option|choice|result)s?(?![a-z])(?: is| are)?\s*[:=]?\s*\}?\s*"
-    r"|^人民币(?=\s*[\d¥])|^(?:一共|总共|共)有?(?=\d)|^(?:正确)?(?:答案|选项)(?:是|为)?\s*[:：]?\s*|^答\s*[:：]\s*|^选择?\s*(?=[A-H])"
+    r"|^人民币(?=\s*[\d¥])|^(?:一共|总共|共)有?(?=\d)|^(?:正确)?(?:答案|选项)(?:是|为)?\s*[:：]?\s*|^答\s*[:：]\s*|^(?:[故应所以因此]{1,4}(?:本题|此题)?|本题|此题)?(?:答案)?应?选择?\s*:?\s*(?=\(?[A-H])"
     r"|^(?:(?:about|approximately|approx\.?|roughly|nearly|\\approx|\\sim)(?![a-z])|大约|约|近似|≈)\s*",
+    re.IGNORECASE,
+)
+# 解集是x>3, "the ratio is 3:4": a noun before a value.
+_NOUN = re.compile(
+    r"^(?:(?!不是|不为|不等于|并非|没有|不可能|或)[\u4e00-\u9fffA-Za-z\s]){1,30}(?:是|为|等于)\s*:?\s*"
+    r"(?=[-\d(\[\\]|[a-z]\s*[<>=\\])"
+    r"|^(?:so|thus|hence|therefore|then|the|its)\b(?:(?!\bnot\b)[A-Za-z ,]){0,60}\b(?:is|are|equals|be)\s+"
+    r"(?=[-\d(\[$\\])",
     re.IGNORECASE,
 )
 _MONTHS = str.split("january february march april may june july august september october november december")
@@ -45,31 +53,29 @@ _TENS = str.split("twenty thirty forty fifty sixty seventy eighty ninety")
 _ENGLISH = {word: value for value, word in enumerate(_ONES)} | {word: 20 + 10 * at for at, word in enumerate(_TENS)}
 _PARTS = dict(zip(str.split("half third quarter fifth sixth seventh eighth ninth tenth"), range(2, 11), strict=True))
 _PARTS |= {"halve": 2, "fourth": 4}
-HOURS = tuple(_ONES[1:13])  # one to twelve
 _DIGITS = {character: value for value, character in enumerate("零一二三四五六七八九")} | {"两": 2, "〇": 0}
-_ZH = "零〇一二三四五六七八九十百千万亿两"  # the digits and places of a number
+NUMERALS_ZH = "零〇一二三四五六七八九十百千万亿两"  # the digits and places of a number
 _LONGEST_WORDS = 12  # of a number in English
 _LONGEST = 200  # characters of a number written out: 亿 a thousand times is none that Python prints
 _PLACES = {"十": 10, "百": 100, "千": 1000}
-_TIME = re.compile(
-    r"(?P<early>上午|早上|早晨|凌晨)?(?P<late>下午|晚上|傍晚)?(?P<noon>中午)?\s*(?P<hour>\d{1,2})"
-    r"(?:\s*[:：]\s*(?P<minute>[0-5]\d)(?::(?P<second>[0-5]\d))?|[时点](?:(?P<minute_zh>\d{1,2})分?|(?P<half>半))?整?)?"
-    r"\s*(?P<meridian>[ap]\s*\.?\s*m\b\.?|o\s*'?\s*clock)?",
-    re.IGNORECASE,
-)
-_TIMES = {"noon": 12 * 3600, "midday": 12 * 3600, "正午": 12 * 3600, "midnight": 0, "午夜": 0}
-_MONTH = "|".join(f"{month[:3]}(?:{month[3:]})?" for month in _MONTHS)
-_DATE = re.compile(
-    rf"(?:(?P<month>{_MONTH})\.?\s*(?P<day>\d{{1,2}})(?:st|nd|rd|th)?"
-    rf"|(?:the\s+)?(?P<day2>\d{{1,2}})(?:st|nd|rd|th)?\s*(?:of\s+)?(?P<month2>{_MONTH})\.?)"
-    r"(?:\s*,?\s*(?P<year>\d{4}))?|(?:(?P<year_zh>\d{4})年)?(?P<month_zh>\d{1,2})月(?P<day_zh>\d{1,2})[日号]"
-    r"|(?P<year_iso>\d{4})(?P<parted>[-/.])(?P<month_iso>\d{1,2})(?P=parted)(?P<day_iso>\d{1,2})",
-    re.IGNORECASE,
-)
 _REMAINDER = re.compile(
-    r"(\d+)\s*(?:(?:\\[lc]?dots\s*)+|\.{3,}|,?\s*余数?[是为]?|[Rr]|,?\s*remainder(?: of)?|rem\.?)\s*(\d+)"
+    r"(?:商\s*[是为:]?|(?:the )?quotient(?: is| of|:)?)?\s*(\d+)\s*"
+    r"(?:(?:\\[lc]?dots\s*)+|\.{3,}|[,;]?\s*余数?\s*[是为:]?|[Rr]|"
+    r"[,;]?\s*(?:and |with )?(?:an? |the )?rem(?:ainder|\.)?(?: of| is|:)?)"
+    r"\s*(\d+)"
 )
-_CHOICE = re.compile(r"\(?\s*([A-J])\s*\)?(?:\s*[).:：、.]\s*\S.*|\s*[).:]?)?", re.DOTALL)
+_TWO_NUMBERS = re.compile(r"\(\s*(\d+)\s*,\s*(\d+)\s*\)")  # what divmod gives
+_DISCOUNT = re.compile(
+    r"(?:打)?\s*(?:(?P<digits>\d{1,2}(?:\.\d)?)|(?P<said>[一二三四五六七八九]{1,2})|(?P<half>[半对]))\s*折"
+)
+_TENTHS = re.compile(r"(?P<first>[\d.]{1,4}|[一二三四五六七八九十])\s*成\s*(?P<second>[一二三四五六七八九])?")
+_CHOICE = re.compile(
+    r"[(\[\"{<]?\s*([A-J])\s*[)\]\"}>]?"
+    r"(?:\s*[).:：、.]\s*\S.*|\s*[).:]?|\s*(?:is (?:right|correct)|(?:选?项)?正确|选?项)\.?)?",
+    re.DOTALL,
+)
+# A small letter is a choice only in a choice's dress.
+_SMALL_CHOICE = re.compile(r"(?:option |choice |\()([a-j])\)?|([a-j])\)", re.IGNORECASE)
 
 
 def plain(text: str) -> str:
@@ -83,14 +89,20 @@ def plain(text: str) -> str:
 
 def without_lead(text: str) -> str:
     """`text` without "the answer is", 答案：, "about" and the like before the answer itself."""
-    return leads_off(text)[-1]
+    while (rest := _LEAD.sub("", text, count=1)) not in ("", text):
+        text = rest
+    return text
 
 
 def leads_off(text: str) -> list[str]:
-    """`text`, then what is left of it as one lead after the other is taken off; "about" alone is no lead."""
+    """`text`, then what is left of it as one lead after the other is taken off; "about" alone is no lead.
+
+    Leads are "the answer is" and its like, at last also the words of a sentence whose end is a value.
+    """
     found = [text]
-    while (rest := _LEAD.sub("", found[-1], count=1)) not in ("", found[-1]):
-        found.append(rest)
+    for lead in (_LEAD, _NOUN, _LEAD):
+        while (rest := lead.sub("", found[-1], count=1)) not in ("", found[-1]):
+            found.append(rest.upper() if _SMALL_CHOICE.fullmatch(found[-1]) else rest)
     return found
 
 
@@ -115,7 +127,10 @@ def words(text: str) -> str | None:
 
 def choice(text: str) -> str | None:
     """The letter of a choice: "(B)", "B.", "option B", "(B) 12" are all B; None for anything else."""
-    match = _CHOICE.fullmatch(without_lead(plain(text)).strip())
+    said = plain(text)
+    if match := _SMALL_CHOICE.fullmatch(said):
+        return (match[1] or match[2]).upper()
+    match = _CHOICE.fullmatch(without_lead(said).strip())
     return match[1] if match else None
 
 
@@ -134,45 +149,31 @@ def circled(text: str) -> frozenset[str] | None:
 
 
 def remainder(text: str) -> tuple[str, str] | None:
-    """A quotient and what is left: "3 R 2", "3 remainder 2", 3余2, 3……2."""
+    """A quotient and what is left: "3 R 2", "3 remainder 2", 3余2, 3……2, 商3余2."""
     match = _REMAINDER.fullmatch(plain(text))
     return (match[1], match[2]) if match else None
 
 
-def clock(text: str) -> tuple[int, bool, bool] | None:
-    """A time of day as (seconds since midnight, whether the half of the day is said, whether it looks like a time)."""
-    said_so = plain(text).replace("\\", " ").replace("~", " ").strip()
-    said_so = re.sub(f"[{_ZH}]+(?=[点时分])", _in_digits, said_so)  # 三点
-    if said_so.lower() in _TIMES:
-        return _TIMES[said_so.lower()], True, True
-    match = _TIME.fullmatch(said_so)
-    if match is None or int(match["hour"]) > 24:
-        return None
-    minute = int(match["minute"] or match["minute_zh"] or (30 if match["half"] else 0))
-    hour = int(match["hour"])
-    meridian = (match["meridian"] or "").lower().replace(" ", "")
-    said = meridian[:1] in ("a", "p") or bool(match["early"] or match["late"] or match["noon"]) or hour > 12
-    if (meridian.startswith("p") or match["late"]) and hour < 12:
-        hour += 12
-    if (meridian.startswith("a") or match["early"]) and hour == 12:
-        hour = 0
-    marked = bool(meridian or match["early"] or match["late"] or match["noon"] or re.search("[时点]", text))
-    return hour * 3600 + minute * 60 + int(match["second"] or 0), said, marked
+def two_numbers(text: str) -> tuple[str, str] | None:
+    """Two whole numbers in brackets, as divmod prints a quotient and what is left."""
+    match = _TWO_NUMBERS.fullmatch(text)
+    return (match[1], match[2]) if match else None
 
 
-def date(text: str) -> tuple[int | None, int, int] | None:
-    """A day of the year as (year or None, month, day)."""
-    match = _DATE.fullmatch(plain(text).replace("\\", " ").strip())
-    if match is None:
-        return None
-    if match["year_iso"]:
-        return int(match["year_iso"]), int(match["month_iso"]), int(match["day_iso"])
-    year = match["year"] or match["year_zh"]
-    if match["month_zh"]:
-        return (int(year) if year else None), int(match["month_zh"]), int(match["day_zh"])
-    name = (match["month"] or match["month2"]).lower()[:3]
-    month = [m[:3] for m in _MONTHS].index(name) + 1
-    return (int(year) if year else None), month, int(match["day"] or match["day2"])
+def discount(text: str) -> Fraction | None:
+    """What is left to pay: 八折 and 8折 are 4/5, 八五折, 85折 and 8.5折 are 17/20, 三成五 is 7/20 of something."""
+    said = plain(text)
+    if match := _DISCOUNT.fullmatch(said):
+        digits = match["digits"] or "".join(str(_DIGITS[numeral]) for numeral in match["said"] or "") or "5"
+        return Fraction(digits) / (100 if len(digits) == 2 else 10)
+    if match := _TENTHS.fullmatch(said):
+        first = _chinese(match["first"]) if match["first"] in NUMERALS_ZH else _decimal(match["first"])
+        return None if first is None else Fraction(first) / 10 + Fraction(_DIGITS[match["second"] or "零"], 100)
+    return None
+
+
+def _decimal(written: str) -> Fraction | None:
+    return Fraction(written) if re.fullmatch(r"\d+(?:\.\d+)?", written, re.ASCII) else None
 
 
 def number(text: str) -> Fraction | None:
@@ -189,13 +190,13 @@ def number(text: str) -> Fraction | None:
 def _number_zh(said: str) -> Fraction | None:
     if said in ("一半", "半"):
         return Fraction(1, 2)
-    if match := re.fullmatch(f"(?:([{_ZH}]+)又)?([{_ZH}]+)分之([{_ZH}]+)", said):
+    if match := re.fullmatch(f"(?:([{NUMERALS_ZH}]+)又)?([{NUMERALS_ZH}]+)分之([{NUMERALS_ZH}]+)", said):
         whole, bottom, top = (_chinese(part or "零") for part in match.groups())
         return whole + Fraction(top, bottom) if bottom else None
-    if match := re.fullmatch(f"([{_ZH}]+)点([零〇一二三四五六七八九]+)", said):
+    if match := re.fullmatch(f"([{NUMERALS_ZH}]+)点([零〇一二三四五六七八九]+)", said):
         decimals = "".join(str(_DIGITS[character]) for character in match[2])
         return _chinese(match[1]) + Fraction(int(decimals), 10 ** len(decimals))
-    return Fraction(_chinese(said)) if re.fullmatch(f"[{_ZH}]+", said) else None
+    return Fraction(_chinese(said)) if re.fullmatch(f"[{NUMERALS_ZH}]+", said) else None
 
 
 def _number_en(said: str) -> Fraction | None:
@@ -228,8 +229,8 @@ def with_digits(text: str) -> str:
     said = plain(text)
     if (value := number(said)) is not None:
         return f"({value})"
-    if re.match(f"[{_ZH}]+[\u4e00-\u9fff]", said):
-        return re.sub(f"[{_ZH}]+(?=[\u4e00-\u9fff])", _in_digits, said)
+    if re.match(f"[{NUMERALS_ZH}]+[\u4e00-\u9fff]", said):
+        return re.sub(f"[{NUMERALS_ZH}]+(?=[\u4e00-\u9fff])", in_digits, said)
     words_said = said.split(" ")
     found: list[str] = []
     while words_said:
@@ -244,7 +245,8 @@ def with_digits(text: str) -> str:
     return " ".join(found)
 
 
-def _in_digits(match: re.Match[str]) -> str:
+def in_digits(match: re.Match[str]) -> str:
+    """A match of Chinese numerals in digits; what is no number stays."""
     value = number(match[0])
     return match[0] if value is None else str(value)
 

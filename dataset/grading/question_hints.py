@@ -13,6 +13,7 @@ _LISTING = re.compile(
     re.IGNORECASE,
 )
 _INTERVAL = re.compile(r"interval|inequalit|domain|range\b|区间|不等式|定义域|值域|取值范围", re.IGNORECASE)
+_DOMAIN = re.compile(r"domain|inverse function|f\^\{-1\}|定义域|反函数", re.IGNORECASE)
 _TUPLE = re.compile(
     r"ordered (?:pair|triple|quadruple|tuple)|coordinate|point|vector|focus|foci|vert(?:ex|ices)|center|intersect|"
     r"\([a-z], ?[a-z](?:, ?[a-z])?\)|\(\\rho|\(r, ?\\theta|坐标|有序|数对|向量|点",
@@ -74,6 +75,11 @@ def one_of_several(question: str | None) -> bool:
 
 def interval(question: str | None) -> bool:
     return question is not None and _INTERVAL.search(question) is not None
+
+
+def domain(question: str | None) -> bool:
+    """Whether where a function is defined belongs to the answer."""
+    return question is not None and _DOMAIN.search(question) is not None
 
 
 def point(question: str | None) -> bool:

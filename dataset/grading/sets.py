@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from fractions import Fraction
 
 from mpmath import fp
 
 from dataset.grading import exact, numeric
-from dataset.grading.tree import App, Many, Node, Rel, Seq, Sym, variables
+from dataset.grading.tree import App, Many, Node, Num, Rel, Seq, Sym, put, variables
 
 INFINITE = Sym("oo")
 MINUS_INFINITE = App("neg", (INFINITE,))
@@ -163,18 +164,52 @@ def _relation(node: Rel) -> list[Piece] | None:
     found: list[Piece] | None = [_piece(MINUS_INFINITE, False, INFINITE, False)]
     name: Node | None = None
     for op, left, right in zip(node.ops, node.sides, node.sides[1:], strict=False):
-        turned = isinstance(right, Sym) and right.name not in ("oo", "pi", "e", "i")
-        variable, end = (right, left) if turned else (left, right)
-        if not isinstance(variable, Sym) or (name is not None and variable != name):
+        solved = _solved(op, left, right)
+        if solved is None or (name is not None and solved[1] != name):
             return None
-        name = variable
-        if turned:
-            op = {"<": ">", ">": "<", "<=": ">=", ">=": "<="}.get(op, op)
+        op, name, end = solved
         part = _half_line(op, end)
         if part is None or found is None:
             return None
         found = _intersect(found, part)
     return found
+
+
+TURNED = {"<": ">", ">": "<", "<=": ">=", ">=": "<="}
+
+
+def _solved(op: str, left: Node, right: Node) -> tuple[str, Node, Node] | None:
+    """A linear inequality in one letter as (sign, letter, end): 3 - 2x > 7 is x < -2; None for any other."""
+    for side, end, sign in ((left, right, op), (right, left, TURNED.get(op, op))):
+        if isinstance(side, Sym) and variables(side) and not variables(end):
+            return sign, side, end
+    names = variables(left) | variables(right)
+    if len(names) != 1:
+        return None
+    (name,) = names
+    try:
+        difference = exact.normal(App("add", (left, App("neg", (right,)))))
+    except exact.NoNormalForm:
+        return None
+    factor = difference.pop(((name, Fraction(1)),), None)
+    if not factor or any(name in part for monomial in difference for part, _ in monomial):
+        return _by_root(op, left, right, name)
+    zero = Num(Fraction(0))
+    constant = App("add", (put(right, name, zero), App("neg", (put(left, name, zero),))))
+    return op if factor > 0 else TURNED.get(op, op), Sym(name), App("div", (constant, Num(factor)))
+
+
+def _by_root(op: str, left: Node, right: Node, name: str) -> tuple[str, Node, Node] | None:
+    """As `_solved`, where the letter's factor is irrational: √2 x < 2."""
+    zero, one, two = (Num(Fraction(value)) for value in range(3))
+    at = [App("add", (put(left, name, x), App("neg", (put(right, name, x),)))) for x in (zero, one, two)]
+    factor = App("add", (at[1], App("neg", (at[0],))))
+    bend = App("add", (at[2], App("neg", (at[1],)), App("neg", (factor,))))
+    size = real(factor)
+    if exact.rational(bend) != 0 or size is None or abs(size) < 1e-9 or abs(size) == float("inf"):
+        return None
+    end = App("neg", (App("div", (at[0], factor)),))
+    return op if size > 0 else TURNED.get(op, op), Sym(name), end
 
 
 def _half_line(op: str, end: Node) -> list[Piece] | None:

@@ -50,7 +50,7 @@ class Many:
 
 @dataclass(frozen=True, slots=True)
 class Rel:
-    """A chain of relations, `len(ops) + 1 == len(sides)`; ops are = < > <= >= != in."""
+    """A chain of relations, `len(ops) + 1 == len(sides)`; ops are = ≈ < > <= >= != in."""
 
     ops: tuple[str, ...]
     sides: tuple[Node, ...]
@@ -86,9 +86,19 @@ class Words:
     text: str
 
 
-Node: TypeAlias = Num | Sym | App | Seq | Many | Rel | Qty | Mat | Based | Words
+@dataclass(frozen=True, slots=True)
+class Cases:
+    """A function by cases: rows of a value and the condition under which it holds."""
+
+    rows: tuple[tuple[Node, Node], ...]
+
+
+Node: TypeAlias = Num | Sym | App | Seq | Many | Rel | Qty | Mat | Based | Words | Cases
 
 CONSTANTS = frozenset({"pi", "e", "i", "oo"})
+# Operations that bind a letter: (body, letter, low, high). The letter is `BOUND` and how many are open around it.
+BINDING = frozenset({"sum", "prod", "integral"})
+BOUND = "·"
 
 
 def children(node: Node) -> tuple[Node, ...]:
@@ -101,21 +111,38 @@ def children(node: Node) -> tuple[Node, ...]:
         return node.sides
     if isinstance(node, Qty):
         return (node.value,)
-    if isinstance(node, Mat):
+    if isinstance(node, (Mat, Cases)):
         return tuple(entry for row in node.rows for entry in row)
     return ()
 
 
 def variables(node: Node) -> frozenset[str]:
-    """The names of the variables in `node`, constants left out."""
+    """The names of the variables in `node`, constants and bound letters left out."""
     if isinstance(node, Sym):
-        return frozenset() if node.name in CONSTANTS else frozenset({node.name})
+        return frozenset() if node.name in CONSTANTS or node.name[0] == BOUND else frozenset({node.name})
     return frozenset().union(*(variables(child) for child in children(node)))
 
 
 def contains(node: Node, kind: type | tuple[type, ...]) -> bool:
     """Whether a node of `kind` is in `node`, itself included."""
     return isinstance(node, kind) or any(contains(child, kind) for child in children(node))
+
+
+def put(node: Node, name: str, value: Node) -> Node:
+    """`node` with `value` for the letter `name`."""
+    if isinstance(node, Sym):
+        return value if node.name == name else node
+    if isinstance(node, App):
+        return App(node.op, tuple(put(argument, name, value) for argument in node.args))
+    if not children(node):
+        return node
+    if isinstance(node, Seq):
+        return Seq(node.open, tuple(put(item, name, value) for item in node.items), node.close)
+    if isinstance(node, Rel):
+        return Rel(node.ops, tuple(put(side, name, value) for side in node.sides))
+    if isinstance(node, Mat):
+        return Mat(tuple(tuple(put(entry, name, value) for entry in row) for row in node.rows))
+    return node
 
 
 def text_of(node: Node) -> str:

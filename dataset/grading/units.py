@@ -41,7 +41,7 @@ _TABLE: dict[str, dict[str, str]] = {
     },
     "months": {"month 月 个月": "1", "year yr 年": "12", "decade": "120", "century": "1200"},
     "dollars": {"$ dollar usd 美元 buck": "1", "cent ¢ 美分": "1/100"},
-    "yuan": {"元 yuan ¥ rmb cny 块钱 元钱": "1", "角 毛": "1/10", "分钱": "1/100"},
+    "yuan": {"元 yuan ¥ rmb cny 块钱 元钱": "1", "角 毛 角钱 毛钱": "1/10", "分钱": "1/100"},
     "rupees": {"₹ rs rupee inr": "1"},
     "euros": {"€ euro eur": "1"},
     "pounds sterling": {"£ gbp": "1"},
@@ -56,7 +56,10 @@ UNITS: dict[str, tuple[str, Fraction]] = {
 }
 _CANONICAL = {name: names.split()[0] for group in _TABLE.values() for names in group for name in names.split()}
 # Units that mean another thing beside others, by the dimension of these.
-_BESIDE = {("分", "time"): Fraction(60), ("分", "yuan"): Fraction(1, 100), ("lb", "pounds sterling"): Fraction(1)}
+_BESIDE = {
+    ("分", "time"): Fraction(60), ("分", "yuan"): Fraction(1, 100), ("lb", "pounds sterling"): Fraction(1),
+    ("分", "angle"): Fraction(1, 60), ("min", "angle"): Fraction(1, 60), ("s", "angle"): Fraction(1, 3600),
+}  # fmt: skip
 _PLURAL_KEPT = frozenset({"feet", "s", "ms", "gas", "bus", "class", "rs"})
 POWERS = {"square": "2", "squared": "2", "sq": "2", "cubic": "3", "cubed": "3"}
 MULTIPLIERS: dict[str, int] = {

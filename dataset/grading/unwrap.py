@@ -1,13 +1,20 @@
-"""The same answer with more or less written around it: names before an equals sign, brackets around one thing, ±."""
+"""The same answer with more or less written around it: names before an equals sign, brackets around one thing, ±.
+
+A chain "x = 2/6 = 1/3 ≈ 0.33" states what its first name is, by its last exact value; what stands behind ≈ is a
+rounded form of it.
+"""
 
 from __future__ import annotations
 
 from fractions import Fraction
 from itertools import pairwise
 
-from dataset.grading import units
+from dataset.grading import sets, units
 from dataset.grading.tree import App, Many, Node, Num, Qty, Rel, Seq, Sym, Words, contains, variables
 
+# Two sides of an equals sign that are further apart than this, of their size, contradict each other.
+_CONTRADICTION = 0.01
+_ROUGHLY = 0.05  # of its size, which an approximation may be off
 _PAIRS = {"[": "]", "{": "}", "(": ")"}
 
 
@@ -26,6 +33,10 @@ def settled(node: Node) -> Node:
         first, rest = node.args[0], node.args[1:]
         if isinstance(first, Qty) and all(isinstance(part, Num) for part in rest):  # "$1.2 million"
             return Qty(App("mul", (first.value, *rest)), first.unit)
+    if isinstance(node, Rel):
+        node = chain(node)
+    if isinstance(node, Many) and (tuples := named_tuples(node)) is not None:
+        return tuples
     if isinstance(node, Many) and node.joint == "and" and all(isinstance(item, Qty) for item in node.items):
         return _compound(list(node.items)) or node
     if isinstance(node, Qty) and isinstance(node.value, Qty) and node.value.unit == "%":
@@ -79,12 +90,73 @@ def unnamed(node: Node) -> Node:
 
     What stands before the last equals sign must be a name or have no variable: x² + y² = 13 gives nothing a value.
     """
-    if not isinstance(node, Rel) or set(node.ops) != {"="}:
-        return node
-    *names, value = node.sides
+    found = chain(node)
+    if not isinstance(found, Rel) or set(found.ops) != {"="}:
+        return found
+    *names, value = found.sides
     if len(names) == 1 and isinstance(value, Sym) and isinstance(names[0], Num):
         return names[0]  # "5 = x"
-    return value if all(is_name(name) for name in names) else node
+    if not all(is_name(name) for name in names) or _contradict(names[-1], value):
+        return found
+    computed = not (variables(names[0]) or contains(names[0], Words))
+    return found if computed and variables(value) else value  # 7 = 11a + c gives nothing a value
+
+
+def chain(node: Node) -> Node:
+    """A chain of equations as first name = last exact value; 1/3 of "1/3 ≈ 0.333"; anything else as it is."""
+    if not isinstance(node, Rel) or not set(node.ops) <= {"=", "≈"}:
+        return node
+    exact = node.ops.index("≈") if "≈" in node.ops else len(node.ops)
+    if exact == 0 and isinstance(node.sides[0], (Sym, Words, Seq)):  # x ≈ 3.14 has no exact value
+        exact = len(node.ops)
+    sides, near = node.sides[: exact + 1], node.sides[exact + 1 :]
+    if any(_far(sides[-1], side) for side in near):
+        return node
+    if len(sides) == 1:
+        return sides[0]
+    first, *between, last = sides
+    if between and not any(isinstance(side, (Sym, Words)) for side in between) and not _contradict(between[-1], last):
+        return Rel(("=",), (first, last))
+    return Rel(("=",) * (len(sides) - 1), sides)
+
+
+def rounded(node: Node) -> list[Node]:
+    """What stands behind the first ≈ of a chain and is a rounded form of what stands before it."""
+    value = chain(node)
+    if not isinstance(node, Rel) or "≈" not in node.ops or value is node:
+        return []
+    exact = sets.real(value.sides[-1] if isinstance(value, Rel) else value)
+    found: list[Node] = []
+    for side in node.sides[node.ops.index("≈") + 1 :]:
+        near = sets.real(side)
+        if isinstance(side, Num) and None not in (exact, near) and abs(exact - near) <= _half_unit(side):  # type: ignore[operator]
+            found.append(side)
+    return found
+
+
+def _far(exact: Node, near: Node) -> bool:
+    """Whether what stands behind ≈ is no rounded form of what stands before it."""
+    left, right = sets.real(exact), sets.real(near)
+    if left is None or right is None:
+        return False
+    return not abs(left - right) <= max(_ROUGHLY * abs(left), _half_unit(near) if isinstance(near, Num) else 0)
+
+
+def _half_unit(number: Num) -> float:
+    """Half a unit of the last place that was written, as rounding leaves it; a little more for floats' sake."""
+    last = -number.places
+    if not number.places and number.value:
+        digits = str(abs(number.value.numerator))
+        last = len(digits) - len(digits.rstrip("0"))
+    return 0.5000001 * 10.0 ** min(last, 300)
+
+
+def _contradict(one: Node, other: Node) -> bool:
+    """Whether two sides are numbers that are not even nearly equal."""
+    left, right = sets.real(one), sets.real(other)
+    if left is None or right is None:
+        return False
+    return not abs(left - right) <= _CONTRADICTION * max(abs(left), abs(right))
 
 
 def is_name(node: Node) -> bool:
@@ -93,9 +165,51 @@ def is_name(node: Node) -> bool:
         return True
     if isinstance(node, Seq):
         return all(isinstance(item, Sym) for item in node.items)
+    if isinstance(node, App) and node.op == "ratio":
+        return all(isinstance(part, (Sym, Words)) for part in node.args)
+    if isinstance(node, App) and node.op == "div" and variables(node):
+        return all(_is_label(part) for part in node.args)  # S_1 / S_2
     if isinstance(node, App) and node.op in ("mul", "abs") and contains(node, Words):
         return all(isinstance(part, (Sym, Words)) for part in node.args)
     return not (variables(node) or contains(node, (Rel, Many, Seq)))
+
+
+def _is_label(node: Node) -> bool:
+    """A segment, an area: a name with a capital letter or a subscript, which no variable of a curve has."""
+    if isinstance(node, App) and node.op == "mul":
+        return all(_is_label(part) for part in node.args)
+    return isinstance(node, Words) or (isinstance(node, Sym) and (node.name[0].isupper() or "_" in node.name))
+
+
+def named_tuples(node: Many) -> Many | None:
+    """p = 5, q = 2; p = 7, q = 2 as the pairs (5, 2), (7, 2), by the names' order; None for anything else."""
+    groups: list[list[Node]] = [list(item.items) for item in node.items if isinstance(item, Many)]
+    if len(groups) != len(node.items):
+        groups = _cycles(node.items)
+    if len(groups) < 2:
+        return None
+    found = []
+    for group in groups:
+        named = values_by_name(Many(tuple(group)))
+        if named is None:
+            return None
+        plain = {name.partition("_")[0]: value for name, value in named.items()}
+        found.append((sorted(plain), tuple(plain[name] for name in sorted(plain))))
+    if any(names != found[0][0] for names, _ in found):
+        return None
+    return Many(tuple(Seq("(", values, ")") for _, values in found), node.joint)
+
+
+def _cycles(items: tuple[Node, ...]) -> list[list[Node]]:
+    """Equations cut where the first one's name comes again, subscripts aside; empty where not all are equations."""
+    names = [item.sides[0].name.partition("_")[0] for item in items
+             if isinstance(item, Rel) and item.ops == ("=",) and isinstance(item.sides[0], Sym)]  # fmt: skip
+    if len(names) != len(items):
+        return []
+    period = names.index(names[0], 1) if names[0] in names[1:] else len(names)
+    if period < 2 or len(names) % period or names != names[:period] * (len(names) // period):
+        return []
+    return [list(items[at : at + period]) for at in range(0, len(items), period)]
 
 
 def alone(node: Node) -> Node:
@@ -124,3 +238,23 @@ def members(node: Node) -> list[Node]:
         return members(node.items[0])
     items = node.items if isinstance(node, (Many, Seq)) else (node,)
     return [unnamed(signed) for item in items for signed in written_out(item)]
+
+
+def unit_vectors(node: Node) -> Seq | None:
+    """The components of 3i + 4j - k; None where `node` is no such sum: i without j or k is the imaginary unit."""
+    names = ("i", "j", "k")
+    if not {"j", "k"} & variables(node) or variables(node) - {"j", "k"}:
+        return None
+    terms = node.args if isinstance(node, App) and node.op == "add" else (node,)
+    found: dict[str, list[Node]] = {name: [] for name in names}
+    for term in terms:
+        sign, bare = (-1, term.args[0]) if isinstance(term, App) and term.op == "neg" else (1, term)
+        factors = bare.args if isinstance(bare, App) and bare.op == "mul" else (bare,)
+        units_there = [factor for factor in factors if isinstance(factor, Sym) and factor.name in names]
+        if len(units_there) != 1 or any(contains(f, Sym) and f is not units_there[0] and variables(f) for f in factors):
+            return None
+        rest = tuple(factor for factor in factors if factor is not units_there[0])
+        found[units_there[0].name].append(App("mul", (Num(Fraction(sign)), *rest)))
+    count = 3 if found["k"] else 2
+    zero = Num(Fraction(0))
+    return Seq("(", tuple(App("add", (zero, *found[name])) for name in names[:count]), ")")

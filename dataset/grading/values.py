@@ -9,7 +9,7 @@ from typing import NamedTuple
 from mpmath import fp
 
 from dataset.grading import exact, numeric, numeric_process, question_hints
-from dataset.grading.tree import App, Node, Num, Qty, Sym, children
+from dataset.grading.tree import BINDING, App, Node, Num, Qty, Sym, children
 
 FLOAT_DIGITS = 10  # a decimal of at least this many significant digits may be a float's print of an exact value …
 FLOAT_ERROR = 1e-9  # … and is taken for it within this relative error
@@ -103,7 +103,8 @@ def _is_value(node: Node) -> bool:
 
 
 def _infinite(node: Node) -> bool:
-    return Sym("oo") in (node, *children(node))
+    parts = () if isinstance(node, App) and node.op in BINDING else children(node)
+    return Sym("oo") in (node, *parts)
 
 
 def _is_product(node: Node) -> bool:

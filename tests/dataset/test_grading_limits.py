@@ -57,17 +57,16 @@ SECONDS = numeric_process.SECONDS  # as users have it; the other tests have more
 
 
 @pytest.mark.parametrize(("reference", "predicted"), PATHOLOGICAL, ids=lambda text: text[:20])
-def test_pathological_answers_are_answered_within_two_seconds(
+def test_pathological_answers_take_at_most_half_a_second_of_computing(
     monkeypatch: pytest.MonkeyPatch, reference: str, predicted: str
 ) -> None:
     equivalent("\\cos 58^\\circ", "\\sin 32^\\circ")  # the process is running
     monkeypatch.setattr(numeric_process, "SECONDS", SECONDS)
-    # Two seconds are one of our own computing, and one that the process apart is waited for: so counted, other
-    # work on the machine makes no difference.
-    assert SECONDS <= 1
+    # Half a second is what we compute ourselves and what the process apart may: so counted, other work on the machine
+    # makes no difference.
     start, waited = time.process_time(), time.monotonic()
     verdict = equivalent(reference, predicted)
-    assert time.process_time() - start < 1
+    assert time.process_time() - start + numeric_process.CPU_SECONDS < 0.5
     assert time.monotonic() - waited < 60
     assert verdict.correct is not True or predicted.strip() == reference
 
