@@ -91,6 +91,7 @@ def unnamed(node: Node) -> Node:
     What stands before the last equals sign must be a name or have no variable: x² + y² = 13 gives nothing a value.
     """
     found = chain(node)
+    found = node if found == node else found  # so that callers see that nothing was taken off
     if not isinstance(found, Rel) or set(found.ops) != {"="}:
         return found
     *names, value = found.sides

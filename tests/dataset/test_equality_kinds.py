@@ -76,7 +76,8 @@ RIGHT: dict[str, list[tuple[str, str, str | None]]] = {
         ("x=1,y=2", "\\begin{cases}x=1\\\\y=2\\end{cases}", None),
         (
             "(1,2),(3,4)",
-            "\\left\\{\\begin{array}{l}x=1\\\\y=2\\end{array}\\right. 或 \\left\\{\\begin{array}{l}x=3\\\\y=4\\end{array}\\right.",
+            "\\left\\{\\begin{array}{l}x=1\\\\y=2\\end{array}\\right. 或 "
+            "\\left\\{\\begin{array}{l}x=3\\\\y=4\\end{array}\\right.",
             None,
         ),
         ("(1,2),(3,4)", "(x,y)=(1,2),(3,4)", None),
