@@ -5,6 +5,7 @@ One pass, streaming, and whole files only: a run that was killed is started agai
 
 from __future__ import annotations
 
+import re
 import sys
 import time
 from collections import Counter
@@ -18,14 +19,16 @@ from tqdm import tqdm
 from dataset.files import Manifest, read_jsonl, sha256, versions, write_line, written_whole
 from dataset.mixture.words import hash64, words
 from dataset.sources import Source, find_source
+from dataset.sources.choices import without_choices
 from dataset.sources.hub import fetch
-from dataset.sources.k12_zh import topics
 from dataset.sources.reading import read_rows
-from dataset.sources.records import Candidate
+from dataset.sources.records import Candidate, LeftOut
+from dataset.topics import UNKNOWN, topics
 from dataset.types import problem_to_json, solution_to_json
 from sandbox.errors import InputError
 
 References = dict[int, str]  # by a hash of the normalised question
+_KIND_OF_CHANGE = re.compile(r"\d[\d./]*")  # changes that differ in a number are of one kind
 
 
 def _key(question: str) -> int:
@@ -33,7 +36,7 @@ def _key(question: str) -> int:
 
 
 def read_references(paths: Sequence[Path]) -> References:
-    """Answers by question, from files of problems (`problems.jsonl` of other builds).
+    """Answers by question, with and without choices, from files of problems (`problems.jsonl` of other builds).
 
     Raises:
         InputError: a row has no question or no answer.
@@ -44,6 +47,9 @@ def read_references(paths: Sequence[Path]) -> References:
             if not isinstance(row.get("question"), str) or not isinstance(row.get("answer"), str):
                 raise InputError(f"{path}:{number}: expected a problem with the fields question and answer")
             found.setdefault(_key(row["question"]), row["answer"])
+            # Asked without its choices the same question has what stands behind the letter for its answer.
+            if alone := without_choices(row["question"], row["answer"]):
+                found.setdefault(_key(alone[0]), alone[1])
     return found
 
 
@@ -71,9 +77,11 @@ def _with_reference(candidate: Candidate, references: References) -> Candidate:
 def build(
     name: str, files: Sequence[Path], out: Path, *, answers: Sequence[Path] = (), quiet: bool = False
 ) -> Manifest:
-    """Write candidates.jsonl, problems.jsonl, bad.jsonl and manifest.json into `out`; no files: from the Hub.
+    """Write candidates.jsonl, problems.jsonl, three lists and manifest.json into `out`; no files: from the Hub.
 
-    `answers` are files of problems whose answers become the references of the same questions here.
+    bad.jsonl lists the rows that cannot be used, left_out.jsonl those that are left out on purpose, changed.jsonl
+    those of whose text something was cut or rewritten: each with file, line and why. `answers` are files of problems
+    whose answers become the references of the same questions here.
 
     Raises:
         InputError: an unknown source, a file that cannot be read, or no Hub.
@@ -88,13 +96,17 @@ def build(
     references = read_references(answers)
     if source.answers_within:
         _add_answers_within(source, files, references)
-    names = ("candidates.jsonl", "problems.jsonl", "bad.jsonl")
+    names = ("candidates.jsonl", "problems.jsonl", "bad.jsonl", "left_out.jsonl", "changed.jsonl")
     counts: Counter[str] = Counter()
+    left_out: Counter[str] = Counter()
+    changed: Counter[str] = Counter()
     subjects: Counter[str] = Counter()
     with (
         written_whole(out / names[0]) as candidates_file,
         written_whole(out / names[1]) as problems_file,
         written_whole(out / names[2]) as bad_file,
+        written_whole(out / names[3]) as left_out_file,
+        written_whole(out / names[4]) as changed_file,
         tqdm(unit=" rows", disable=True if quiet else None, file=sys.stderr) as bar,
     ):
         for path in files:
@@ -106,10 +118,18 @@ def build(
                     if isinstance(row, str):
                         raise InputError(row)
                     found = [_with_reference(c, references) for c in source.convert(row, default_id)]
+                except LeftOut as reason:
+                    left_out[str(reason)] += 1
+                    write_line(left_out_file, {"file": str(path), "line": number, "reason": str(reason)})
+                    continue
                 except InputError as error:
                     counts["bad"] += 1
                     write_line(bad_file, {"file": str(path), "line": number, "problem": str(error)})
                     continue
+                for change in {change: None for candidate in found for change in candidate.changes}:
+                    kind = _KIND_OF_CHANGE.sub("…", change)
+                    changed[kind] += 1
+                    write_line(changed_file, {"file": str(path), "line": number, "change": change})
                 for candidate in found:
                     counts[candidate.solution.style] += 1
                     write_line(candidates_file, solution_to_json(candidate.solution))
@@ -126,7 +146,8 @@ def build(
         config={"source": name, "files": [str(path) for path in files], "answers": [str(path) for path in answers]},
         versions=versions(),
         seconds=round(time.monotonic() - started, 3),
-        summary={"bad": counts["bad"], **_summary(source, counts, subjects)},
+        dropped=dict(sorted(left_out.items())),
+        summary={"bad": counts["bad"], "changed": dict(sorted(changed.items())), **_summary(source, counts, subjects)},
     )
     manifest.write(out)
     return manifest
@@ -138,6 +159,6 @@ def _summary(source: Source, counts: Counter[str], subjects: Counter[str]) -> di
         "styles": {style: counts[style] for style in ("cot", "pot", "tir") if counts[style]},
         "published_rows": source.rows,
     }
-    if source.name == "k12_zh":
-        result["subtopics"] = {topic: subjects[topic] for topic in topics().values()}
+    if source.by_topic:
+        result["subtopics"] = {topic: subjects[topic] for topic in (*topics().values(), UNKNOWN)}
     return result

@@ -20,6 +20,7 @@ from dataset.mixture.near import bands
 from dataset.mixture.words import hash64, words
 from dataset.processes import Chunk, Work, part_file
 from dataset.sources import find_source
+from dataset.sources.records import LeftOut
 from dataset.types import Problem, Solution
 
 
@@ -87,7 +88,7 @@ def _keys(solution: Solution, text: str, part: int, seed: int) -> dict[str, Any]
 
 def fingerprint_chunk(chunk: Chunk, settings: MixSettings, benchmarks: Benchmarks) -> dict[str, int]:
     """Write the part file of `chunk`; return the counts of rows, refused and bad."""
-    counts = {"row": 0, "refused": 0, "bad": 0, "no_part": 0}
+    counts = {"row": 0, "refused": 0, "bad": 0, "left_out": 0, "no_part": 0}
     convert = find_source(chunk.source).convert
     stem = Path(chunk.file).stem
     with part_file(chunk.part) as file:
@@ -96,6 +97,10 @@ def fingerprint_chunk(chunk: Chunk, settings: MixSettings, benchmarks: Benchmark
             try:
                 solutions = [c.solution for c in convert(parse_line(line), f"{stem}/{number}")]
                 rows = [example_row(solution) for solution in solutions]
+            except LeftOut as reason:
+                counts["left_out"] += 1
+                write_line(file, {"kind": "left_out", **where, "reason": str(reason)})
+                continue
             except ValueError as error:  # InputError is one
                 counts["bad"] += 1
                 write_line(file, {"kind": "bad", **where, "problem": str(error)})

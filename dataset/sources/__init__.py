@@ -11,7 +11,28 @@ from pathlib import Path
 from typing import Any
 
 from dataset.files import parse_line, read_raw_lines
-from dataset.sources import ape210k, candidates, chat, gsm8k, k12_zh, lila_ood, math, mathcoder, mathinstruct, tora
+from dataset.sources import (
+    ape210k,
+    aqua,
+    candidates,
+    chat,
+    gaokao,
+    gsm8k,
+    k12_zh,
+    lila_ood,
+    math,
+    math23k,
+    mathcodeinstruct,
+    mathcoder,
+    mathinstruct,
+    mathqa,
+    numina_tir,
+    openmath,
+    svamp,
+    tal_scq5k,
+    tora,
+)  # fmt: skip
+from dataset.sources.forms import expect_lines
 from dataset.sources.records import Candidate
 from sandbox.errors import InputError
 
@@ -38,6 +59,8 @@ class Source:
         member: the file inside the archive that upstream publishes.
         recognised_by: a row that has all fields of one of these is taken to be of this source by `verify`.
         answers_within: rows without an answer may find it in other rows with the same question.
+        own_reference: there is no field for the answer: what a solution says last is its own reference.
+        by_topic: the subjects of its Chinese problems are subtopics of `dataset/topics_zh.toml`.
     """
 
     name: str
@@ -51,6 +74,8 @@ class Source:
     member: str | None = None
     recognised_by: tuple[frozenset[str], ...] = ()
     answers_within: bool = False
+    own_reference: bool = False
+    by_topic: bool = False
 
 
 def _fields(*sets: str) -> tuple[frozenset[str], ...]:
@@ -77,7 +102,7 @@ SOURCES: Mapping[str, Source] = {
                         "https://www.modelscope.cn/datasets/opencompass/competition_math"),
                hub=Hub(repository="EleutherAI/hendrycks_math", revision="21a5633873b6a120296cce3e2df9d5550074f4a3",
                        files=tuple(f"{subject}/train-00000-of-00001.parquet" for subject in _MATH_SUBJECTS))),
-        Source(name="mathinstruct", convert=mathinstruct.convert, rows=262_039, answers_within=True,
+        Source(name="mathinstruct", convert=mathinstruct.convert, rows=262_039, answers_within=True, own_reference=True,
                licence="MIT; Apache-2.0 (AQuA, MathQA, NumGLUE), CC-BY-NC-4.0 (Camel-Math), not stated (GSM8K-RFT)",
                url="https://huggingface.co/datasets/TIGER-Lab/MathInstruct",
                hub=Hub(repository="TIGER-Lab/MathInstruct", revision="b4fdc323a7be1379c9c7c0b67b1de72dfee2111a",
@@ -92,12 +117,41 @@ SOURCES: Mapping[str, Source] = {
                url="https://github.com/Chenny0808/ape210k",
                hub=Hub(repository="MU-NLPC/Calc-ape210k", revision="9be5c4c24b73aa28b1b745e70c53e22d1b559041",
                        files=("data/train-00000-of-00001-b9f022a8492442e4.parquet",))),
-        Source(name="k12_zh", convert=k12_zh.convert, licence="the file's own"),
+        Source(name="math23k", convert=math23k.convert, licence="not stated", rows=23_162,
+               url="https://github.com/SCNU203/Math23k"),
+        Source(name="tal_scq5k", convert=tal_scq5k.convert, licence="MIT", rows=3_000, by_topic=True,
+               url="https://huggingface.co/datasets/math-eval/TAL-SCQ5K",
+               hub=Hub(repository="math-eval/TAL-SCQ5K", revision="95095b7a5f9fe09ec0d651d57478d8c7bfff7da3",
+                       files=("TAL-SCQ5K-CN/train.jsonl",)),
+               recognised_by=_fields("problem answer_option_list answer_value")),
+        Source(name="gaokao", convert=gaokao.convert, licence="Apache-2.0", by_topic=True,
+               url="https://github.com/OpenLMLab/GAOKAO-Bench"),
+        Source(name="k12_zh", convert=k12_zh.convert, licence="the file's own", by_topic=True),
+        Source(name="openmath", convert=openmath.convert, licence="NVIDIA License",
+               url="https://huggingface.co/datasets/nvidia/OpenMathInstruct-1",
+               hub=Hub(repository="nvidia/OpenMathInstruct-1", revision="2e123e467011ef2e489422b74ba24fd65d0024cf",
+                       files=("correct_solutions/train.jsonl", "correct_solutions/validation.jsonl")),
+               recognised_by=_fields("question expected_answer generated_solution")),
+        Source(name="numina_tir", convert=numina_tir.convert, licence="Apache-2.0", rows=72_441, own_reference=True,
+               url="https://huggingface.co/datasets/AI-MO/NuminaMath-TIR",
+               hub=Hub(repository="AI-MO/NuminaMath-TIR", revision="458aa334a8b0cadd647d3af7c4a10b694040e053",
+                       files=("data/train-00000-of-00001.parquet",)),
+               recognised_by=_fields("problem solution messages")),
+        Source(name="mathcodeinstruct", convert=mathcodeinstruct.convert, licence="Apache-2.0", own_reference=True,
+               url="https://huggingface.co/datasets/MathLLMs/MathCodeInstruct",
+               hub=Hub(repository="MathLLMs/MathCodeInstruct", revision="eb858ec9141f6cc28f9e91429538fbda9db2be1e",
+                       files=("train_80k.jsonl",))),
+        Source(name="aqua", convert=aqua.convert, licence="Apache-2.0", rows=97_467,
+               url="https://github.com/google-deepmind/AQuA"),
+        Source(name="mathqa", convert=mathqa.convert, licence="Apache-2.0", rows=29_837,
+               url="https://math-qa.github.io"),
+        Source(name="svamp", convert=svamp.convert, licence="MIT", rows=1_000,
+               url="https://github.com/arkilpatel/SVAMP"),
         Source(name="mathcoder", convert=mathcoder.convert, licence="Apache-2.0",
                url="https://github.com/mathllm/MathCoder",
                recognised_by=_fields("question reference segments")),
         Source(name="tora", convert=tora.convert, licence="MIT", url="https://github.com/microsoft/ToRA",
-               recognised_by=_fields("question reference solution", "messages gt")),
+               recognised_by=_fields("question reference solution", "messages gt", "messages gt_cot")),
         Source(name="chat", convert=chat.convert, licence="the file's own", recognised_by=_fields("messages")),
     )
 }  # fmt: skip
@@ -129,6 +183,7 @@ def source_of(path: Path) -> str:
         InputError: it is of no known form, or has no row that can be read.
         FileNotFoundError: there is no such file.
     """
+    expect_lines(path)
     unreadable = None
     for number, line in read_raw_lines(path):
         try:

@@ -1,22 +1,25 @@
 """Written arithmetic, as in GSM8K's marks and Ape210K's equations, read into Python's own expression trees.
 
 Understood: + - * / : × ÷ % (a hundredth), brackets, decimals, thousands separators, and mixed numbers such as 2(1/3).
-Nothing is evaluated here but by `exact`, on numbers, in fractions: no `eval`.
+Nothing is evaluated here but by `exact`, on numbers in fractions, and by `computed`, as Python would: no `eval`.
 """
 
 from __future__ import annotations
 
 import ast
+import operator
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from fractions import Fraction
 
 from sandbox.errors import InputError
 
+Number = int | float
 _TOKEN = re.compile(r"\s*(?:(\d{1,3}(?:,\d{3})+(?:\.\d+)?|\d+\.?\d*|\.\d+)|(\*\*|\^|[-+*/:×÷%()（）\[\]]))")
 _MIXED = re.compile(r"(?<![\d.])(\d+)\s*\((\d+)/(\d+)\)")
 _SIGNS = {":": "/", "÷": "/", "×": "*", "（": "(", "）": ")", "[": "(", "]": ")", "^": "**"}
 _LARGEST_POWER = 64
+_LARGEST_VALUE = 1e300  # floats end soon after
 
 
 def read_expression(text: str) -> ast.expr:
@@ -73,6 +76,65 @@ def exact(node: ast.expr) -> Fraction:
                 case ast.Pow() if right.denominator == 1 and abs(right) <= _LARGEST_POWER and (left or right >= 0):
                     return Fraction(left**right)
     raise InputError(f"{ast.unparse(node)!r} cannot be computed")
+
+
+_PYTHON: Mapping[type[ast.operator], Callable[[Number, Number], Number]] = {
+    ast.Add: operator.add, ast.Sub: operator.sub, ast.Mult: operator.mul, ast.Div: operator.truediv, ast.Pow:
+    operator.pow,
+}  # fmt: skip
+
+
+def computed(node: ast.expr, names: Mapping[str, Number] = {}) -> Number:
+    """What Python itself computes for an expression tree over `names`: with floats, and their noise.
+
+    Raises:
+        InputError: it cannot be computed.
+    """
+    match node:
+        case ast.Constant(value=int() as value) | ast.Constant(value=float() as value):
+            return value
+        case ast.Name() if node.id in names:
+            return names[node.id]
+        case ast.UnaryOp(op=ast.USub()):
+            return -computed(node.operand, names)
+        case ast.UnaryOp(op=ast.UAdd()):
+            return computed(node.operand, names)
+        case ast.BinOp() if type(node.op) in _PYTHON:
+            left, right = computed(node.left, names), computed(node.right, names)
+            if not isinstance(node.op, ast.Pow) or abs(right) <= _LARGEST_POWER:
+                try:
+                    found = _PYTHON[type(node.op)](left, right)
+                except (ZeroDivisionError, OverflowError):
+                    found = None
+                if isinstance(found, int | float) and abs(found) < _LARGEST_VALUE:  # a power can be complex
+                    return found
+    raise InputError(f"{ast.unparse(node)!r} cannot be computed")
+
+
+def printed_as(value: Number, name: str, reference: str) -> str | None:
+    """The call of `print` that writes `value`, which stands in the variable `name`, as `reference` is written.
+
+    45.0 and 78.49999999999999 are printed as 45 and 78.5. None where twelve digits do not write it so.
+    """
+    if str(value) == reference:
+        return f"print({name})"
+    return f"print(f'{{{name}:.12g}}')" if f"{value:.12g}" == reference else None
+
+
+def printing_program(tree: ast.expr, reference: str) -> str:
+    """A program that computes `tree` and prints it, written as `reference` where that is its value.
+
+    In fractions where the reference is one, or where floats do not lead to it and fractions do.
+    """
+    if "/" not in reference:
+        try:
+            if call := printed_as(computed(tree), "x", reference):
+                return f"x = {ast.unparse(tree)}\n{call}"
+            if str(exact(tree)) != reference:
+                return f"x = {ast.unparse(tree)}\nprint(x)"
+        except InputError:
+            return f"x = {ast.unparse(tree)}\nprint(x)"
+    return f"from fractions import Fraction\n\nx = {ast.unparse(in_fractions(tree))}\nprint(x)"
 
 
 class _InFractions(ast.NodeTransformer):

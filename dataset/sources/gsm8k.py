@@ -17,7 +17,7 @@ from collections.abc import Mapping
 from fractions import Fraction
 from typing import Any
 
-from dataset.sources.arithmetic import exact, linked, read_expression
+from dataset.sources.arithmetic import Number, computed, exact, linked, printed_as, read_expression
 from dataset.sources.records import Candidate, candidate, text_field
 from dataset.types import Problem, Turn
 from sandbox.errors import InputError
@@ -42,20 +42,27 @@ def program_of_marks(worked: str, question: str, final: str) -> str | None:
     """The program that the marks in `worked` spell out; None without marks, or where one is not arithmetic."""
     given = {Fraction(number.replace(",", "")) for number in _NUMBER.findall(question)}
     names: dict[Fraction, str] = {}
+    values: dict[str, Number] = {}
     lines: list[str] = []
     printed = ""
     try:
         answer = exact(read_expression(final.lstrip("$")))
         for number, (expression, result) in enumerate(_MARK.findall(worked), 1):
             tree, value = read_expression(expression), exact(read_expression(result))
-            lines.append(f"step{number} = {ast.unparse(linked(tree, names))}")
+            step = linked(tree, names)
+            lines.append(f"step{number} = {ast.unparse(step)}")
+            values[f"step{number}"] = computed(step, values)
             if value not in given:  # a number of the question's own more likely means just that
                 names[value] = f"step{number}"
             if value == answer:
                 printed = f"step{number}"
     except InputError:
         return None
-    return "\n".join([*lines, f"print({printed or f'step{len(lines)}'})"]) if lines else None
+    if not lines:
+        return None
+    last = printed or f"step{len(lines)}"
+    # As the answer is written: 4, where division gives 4.0, and 0.3 without the noise of floats.
+    return "\n".join([*lines, printed_as(values[last], last, str(answer)) or f"print({last})"])
 
 
 def convert(row: Mapping[str, Any], default_id: str) -> list[Candidate]:

@@ -8,7 +8,7 @@ One row of `lila/multi/ood/train.json` in lila.zip, JSON Lines:
 On the Hub (allenai/lila) the fields are called input, output_program, output_answer, and hold one string each.
 
 Several programs are several solutions of one problem; where each has an answer of its own, that is its reference. A
-row without a program, or with another split than "train", gives nothing.
+row without a program, or with another split than "train", is left out.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
-from dataset.sources.records import Candidate, candidate, text_field
+from dataset.sources.records import Candidate, LeftOut, candidate, text_field
 from dataset.types import Problem, Turn
 from sandbox.errors import InputError
 
@@ -37,7 +37,7 @@ def convert(row: Mapping[str, Any], default_id: str) -> list[Candidate]:
     if not answers:
         raise InputError("'Output Answer' is empty")
     if row.get("split", "train") != "train":
-        return []
+        raise LeftOut(f"its split is {row['split']}, not train")
     problem = Problem(
         id=f"lila_ood/{default_id}",
         source="lila_ood",
@@ -48,8 +48,11 @@ def convert(row: Mapping[str, Any], default_id: str) -> list[Candidate]:
         split="train",
     )
     own = answers if len(answers) == len(programs) else answers[:1] * len(programs)
-    return [
+    found = [
         candidate(replace(problem, answer=answer), "pot", (Turn("code", program.strip("\n")),), f"/pot{number}")
         for number, (program, answer) in enumerate(zip(programs, own, strict=True))
         if program.strip()
     ]
+    if not found:
+        raise LeftOut("no program")
+    return found

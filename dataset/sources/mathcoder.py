@@ -21,7 +21,7 @@ from dataset.types import Turn, TurnKind
 from sandbox.errors import InputError
 
 _KINDS: Mapping[str, TurnKind] = {"text": "text", "code": "code", "execution": "output"}
-_NOTHING = "<empty_execution>"
+NOTHING = "<empty_execution>"
 
 
 def convert(row: Mapping[str, Any], default_id: str) -> list[Candidate]:
@@ -31,5 +31,5 @@ def convert(row: Mapping[str, Any], default_id: str) -> list[Candidate]:
         isinstance(s, Mapping) and s.get("role") in _KINDS and isinstance(s.get("content"), str) for s in segments
     ):
         raise InputError(f"'segments' is {str(segments)[:80]}, expected objects with role text, code or execution")
-    turns = tuple(Turn(_KINDS[s["role"]], "" if s["content"] == _NOTHING else s["content"]) for s in segments)
+    turns = tuple(Turn(_KINDS[s["role"]], "" if s["content"] == NOTHING else s["content"]) for s in segments)
     return [trajectory(row, default_id, "mathcoder", turns)]

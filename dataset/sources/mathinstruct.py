@@ -9,7 +9,9 @@ DeepSeekMath used "a subset" without saying which. Ours: everything but TheoremQ
 (one question, generated). The folder in `source` tells words (CoT) from programs (PoT). There is no field for the
 answer: a solution in words is its own reference, so that of it only the presence of an answer is checked; a program
 takes the reference of the solution in words of the same question, or of `build … --answers`, and is dropped
-without one.
+without one. MathQA's and NumGLUE's programs have no solution in words of the same question: for these give
+`--answers` the problems.jsonl of `build mathqa` and of `build lila_ood`, which has NumGLUE's questions. The request
+behind the question of a program ("Let's write a Python program.") is cut off.
 """
 
 from __future__ import annotations
@@ -20,7 +22,7 @@ from dataclasses import replace
 from typing import Any
 
 from dataset.answers import extract
-from dataset.sources.records import Candidate, candidate, text_field
+from dataset.sources.records import Candidate, LeftOut, candidate, text_field
 from dataset.types import Problem, Turn
 from sandbox.errors import InputError
 
@@ -41,7 +43,7 @@ def convert(row: Mapping[str, Any], default_id: str) -> list[Candidate]:
         raise InputError(f"'source' is {row['source']!r}, expected data/CoT/….json or data/PoT/….json")
     form, subject = source.groups()
     if subject in _LEFT_OUT:
-        return []
+        raise LeftOut(f"{subject} is not part of our subset")
     question, output = text_field(row, "instruction").strip(), text_field(row, "output")
     if form == "PoT":
         question = _REQUEST.sub("", question) or question
@@ -55,5 +57,7 @@ def convert(row: Mapping[str, Any], default_id: str) -> list[Candidate]:
         split="train",
     )
     if form == "PoT":
-        return [candidate(problem, "pot", (Turn("code", output.strip("\n")),), "/pot")]
+        found = candidate(problem, "pot", (Turn("code", output.strip("\n")),), "/pot")
+        cut = question != text_field(row, "instruction").strip()
+        return [found.changed_by("the request for a program cut off the question") if cut else found]
     return [candidate(replace(problem, answer=extract(output, problem)), "cot", (Turn("text", output),), "/cot")]

@@ -1,7 +1,16 @@
-"""Rows out of the files that upstreams publish: JSON Lines, a JSON array, Parquet, or a member of a zip archive.
+"""Rows out of the files that upstreams publish, whatever the file is called:
 
-Streaming throughout: a JSON array of a quarter of a gigabyte is never held as a whole. A row that cannot be read comes
-as the text of what is wrong with it, under its number, so that it can be reported and counted.
+    JSON Lines                      most sources
+    a JSON array                    MathInstruct.json, SVAMP.json, MathQA's train.json
+    objects one after another       math23k_train.json
+    one object around a list        GAOKAO-Bench: {"keywords": "…", "example": [row, …]}
+    Parquet                         the Hub's conversions
+    a member of a zip archive       lila.zip
+
+Streaming, but for the object around a list: a JSON array of a quarter of a gigabyte is never held as a whole. A row
+that cannot be read comes as the text of what is wrong with it, under its number, so that it can be reported and
+counted. Of any other form of file it is said, in one line, what it is and what was expected
+(`dataset.sources.forms`).
 """
 
 from __future__ import annotations
@@ -15,6 +24,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from dataset.files import LONGEST_LINE_BYTES, parse_line, read_raw_lines
+from dataset.sources.forms import form_of, refuse
 from sandbox.errors import InputError
 
 Row = dict[str, Any] | str  # the row, or what is wrong with it
@@ -27,23 +37,25 @@ def read_rows(path: Path, member: str | None = None) -> Iterator[tuple[int, Row]
     `member` names the file inside a .zip archive.
 
     Raises:
-        InputError: the file is not what its name or its first character says.
+        InputError: the file is broken, or of a form that is not read; says which, in one line.
         FileNotFoundError: there is no such file.
     """
-    if path.suffix == ".parquet":
-        yield from _parquet_rows(path)
-        return
-    if path.suffix == ".zip":
-        yield from _zip_rows(path, member)
-        return
-    with path.open("rb") as file:
-        is_array = file.read(4096).lstrip(b"\xef\xbb\xbf \t\r\n").startswith(b"[")
-    if is_array:
-        with path.open(encoding="utf-8-sig") as text:
-            yield from _array_rows(text, str(path))
-        return
-    for number, line in read_raw_lines(path):
-        yield number, _parsed(line)
+    match form_of(path):
+        case "parquet":
+            yield from _parquet_rows(path)
+        case "zip":
+            yield from _zip_rows(path, member)
+        case "array":
+            with path.open(encoding="utf-8-sig") as text:
+                yield from _array_rows(text, str(path))
+        case "objects":
+            with path.open(encoding="utf-8-sig") as text:
+                yield from _object_rows(text, str(path))
+        case "lines":
+            for number, line in read_raw_lines(path):
+                yield number, _parsed(line)
+        case other:
+            refuse(path, other)
 
 
 def _parsed(line: bytes | None) -> Row:
@@ -54,6 +66,7 @@ def _parsed(line: bytes | None) -> Row:
 
 
 _BETWEEN = re.compile(r"[\s,]*")
+_AROUND = ("example", "examples", "data", "rows", "instances")  # names of the list that one object is around
 
 
 def _array_rows(file: IO[str], name: str) -> Iterator[tuple[int, Row]]:
@@ -80,6 +93,36 @@ def _array_rows(file: IO[str], name: str) -> Iterator[tuple[int, Row]]:
             yield number, value if isinstance(value, dict) else f"expected a JSON object, found {type(value).__name__}"
     except UnicodeDecodeError as error:
         raise InputError(f"{name}: not UTF-8 at byte {error.start}: convert the file") from None
+
+
+def _object_rows(file: IO[str], name: str) -> Iterator[tuple[int, Row]]:
+    decoder = json.JSONDecoder()
+    number, buffer, position = 0, "", 0
+    try:
+        while True:
+            between = _BETWEEN.match(buffer, position)
+            position = between.end() if between else position
+            try:
+                value, position = decoder.raw_decode(buffer, position)
+            except json.JSONDecodeError as error:
+                block = file.read(_BLOCK_CHARACTERS)
+                if not block and not buffer[position:].strip():
+                    return
+                if not block or len(buffer) - position > LONGEST_LINE_BYTES:
+                    raise InputError(f"{name}: object {number + 1} is not JSON ({error.msg})") from None
+                buffer, position = buffer[position:] + block, 0
+                continue
+            for row in _unwrapped(value):
+                number += 1
+                yield number, row if isinstance(row, dict) else f"expected a JSON object, found {type(row).__name__}"
+    except UnicodeDecodeError as error:
+        raise InputError(f"{name}: not UTF-8 at byte {error.start}: convert the file") from None
+
+
+def _unwrapped(value: Any) -> list[Any]:
+    """The rows in an object around a list of rows, else the object itself."""
+    lists = [field for name, field in value.items() if name in _AROUND] if isinstance(value, dict) else []
+    return lists[0] if len(lists) == 1 and isinstance(lists[0], list) else [value]
 
 
 def _parquet_rows(path: Path) -> Iterator[tuple[int, Row]]:

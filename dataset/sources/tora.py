@@ -6,7 +6,8 @@ Two shapes. Training examples (src/data, `tora_examples.jsonl`):
      "messages": [{"role": "user", "content": "Find $…$."},
                   {"role": "assistant", "content": "```python\\n…\\n```\\n```output\\n2\\n```\\nThe answer is …"}]}
 
-and trajectories, as ../shared/data holds them (ToRA's and Rho-Math's published outputs):
+(programs between `<llm-code>` tags are read as well; without `gt` the reference is what `gt_cot` says last), and
+trajectories, as ../shared/data holds them (ToRA's and Rho-Math's published outputs):
 
     {"id": "tora-code-34b/gsm8k/1", "question": "A robe takes …", "reference": "3",
      "solution": "```python\\n…\\n```\\n```output\\n3.0\\n```\\nA robe takes $\\\\boxed{3}$ bolts.",
@@ -18,10 +19,12 @@ Trajectories are answers to *test* problems: for verifying and measuring, never 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
+from dataset.answers import extract
 from dataset.sources.chat import last_exchange
-from dataset.sources.records import Candidate, candidate, language_of, text_field, trajectory
+from dataset.sources.records import Candidate, candidate, language_of, level_of, text_field, trajectory
 from dataset.types import Problem
 
 
@@ -35,9 +38,13 @@ def convert(row: Mapping[str, Any], default_id: str) -> list[Candidate]:
         source="tora",
         language=language_of(question),
         question=question,
-        answer=text_field(row, "gt"),
+        answer=None,
         subject=text_field(row, "type") if "type" in row else "",
-        level=text_field(row, "level") if "level" in row else "",
+        level=level_of(row),
         split="train",
     )
+    if "gt" in row or not row.get("gt_cot"):
+        problem = replace(problem, answer=text_field(row, "gt"))
+    else:
+        problem = replace(problem, answer=extract(text_field(row, "gt_cot"), problem))
     return [candidate(problem, None, text)]

@@ -18,7 +18,8 @@ import numpy as np
 from dataset.files import Manifest, sha256, versions, write_line, written_whole
 
 OUTPUTS = ("kept.jsonl", "dropped.jsonl", "bad.jsonl")
-_OTHERS = ("disagreements.jsonl", "differing.jsonl")  # written where there is something to say
+_OTHERS = ("disagreements.jsonl", "differing.jsonl", "left_out.jsonl")  # written where there is something to say
+_WITHOUT_ROW = ("bad", "left_out")
 
 
 def _records(work: Path) -> Iterator[tuple[dict[str, Any], str]]:
@@ -27,7 +28,7 @@ def _records(work: Path) -> Iterator[tuple[dict[str, Any], str]]:
         with part.open(encoding="utf-8") as file:
             for line in file:
                 head = json.loads(line)
-                yield head, "" if head["kind"] == "bad" else next(file)
+                yield head, "" if head["kind"] in _WITHOUT_ROW else next(file)
 
 
 def repeated_hashes(work: Path) -> set[int]:
@@ -35,7 +36,7 @@ def repeated_hashes(work: Path) -> set[int]:
     path = work / "ids.u64"
     with path.open("wb") as file:
         for head, _ in _records(work):
-            if head["kind"] != "bad":
+            if head["kind"] not in _WITHOUT_ROW:
                 file.write(head["id"].to_bytes(8, "little"))
     if path.stat().st_size == 0:
         return set()
@@ -94,15 +95,19 @@ def join(
 
     disagreements.jsonl is written where the rows say what their publisher's grader said: every solution on which
     verification decided otherwise, with the reason. differing.jsonl is written where recorded outputs were not printed
-    again: each of them, with its cause.
+    again: each of them, with its cause. left_out.jsonl where rows of a source give no candidate on purpose.
     """
     repeated = repeated_hashes(work)
     seen: set[str] = set()
-    tally, bad = Tally(), 0
+    tally, bad, left_out = Tally(), 0, 0
     with ExitStack() as stack:
         kept_file, dropped_file, bad_file = (stack.enter_context(written_whole(out / name)) for name in OUTPUTS)
-        other_file, differing_file = (stack.enter_context(written_whole(out / name)) for name in _OTHERS)
+        other_file, differing_file, left_out_file = (stack.enter_context(written_whole(out / name)) for name in _OTHERS)
         for head, row in _records(work):
+            if head["kind"] == "left_out":
+                left_out += 1
+                write_line(left_out_file, {"file": head["file"], "line": head["line"], "reason": head["problem"]})
+                continue
             if head["kind"] != "bad" and head["id"] in repeated:
                 if (id_ := json.loads(row)["id"]) in seen:
                     head |= {"kind": "bad", "problem": f"the id {id_!r} was there before"}
@@ -123,7 +128,7 @@ def join(
             if head.get("recorded_correct", kept) != kept:
                 write_line(other_file, {"recorded_correct": head["recorded_correct"]} | reason | json.loads(row))
     names = list(OUTPUTS)
-    for name, wanted in zip(_OTHERS, (tally.recorded, tally.differing), strict=True):
+    for name, wanted in zip(_OTHERS, (tally.recorded, tally.differing, left_out), strict=True):
         if wanted:
             names.append(name)
         else:
@@ -133,7 +138,7 @@ def join(
         stage="verify",
         rows_in=rows_in,
         rows_out=kept,
-        dropped=dict(sorted(tally.reasons.items())),
+        dropped=dict(sorted(tally.reasons.items())) | ({"left_out": left_out} if left_out else {}),
         inputs=hashes,
         outputs={name: sha256(out / name) for name in names},
         config=config,

@@ -19,7 +19,7 @@ from typing import Any
 from dataset.files import parse_line, write_line
 from dataset.processes import Chunk, Work, part_file
 from dataset.sources import find_source
-from dataset.sources.records import Candidate
+from dataset.sources.records import Candidate, LeftOut
 from dataset.types import solution_to_json
 from dataset.verification.check import Outcome, Policy, Runner, Session, check
 from sandbox import Sandbox
@@ -78,23 +78,24 @@ def check_with_patience(
 
 
 def verify_chunk(chunk: Chunk, sandbox: Runner, settings: Settings, pool: ThreadPoolExecutor) -> dict[str, int]:
-    """Verify the lines of `chunk` into its part file; return the counts of kept, dropped and bad."""
-    counts = {"kept": 0, "dropped": 0, "bad": 0}
+    """Verify the lines of `chunk` into its part file; return the counts of kept, dropped, left out and bad."""
+    counts = {"kept": 0, "dropped": 0, "left_out": 0, "bad": 0}
     convert, stem = find_source(chunk.source).convert, Path(chunk.file).stem
-    jobs: list[tuple[int, str | tuple[Candidate, Future[Outcome] | Outcome]]] = []
+    jobs: list[tuple[int, InputError | tuple[Candidate, Future[Outcome] | Outcome]]] = []
     for number, line in chunk.lines:
         try:
             candidates = convert(parse_line(line), f"{stem}/{number}")
         except InputError as error:
-            jobs.append((number, str(error)))
+            jobs.append((number, error))
             continue
         jobs.extend((number, (candidate, _begin(candidate, sandbox, settings, pool))) for candidate in candidates)
     with part_file(chunk.part) as file:
         for number, job in jobs:
             where = {"file": chunk.file, "line": number}
-            if isinstance(job, str):
-                counts["bad"] += 1
-                write_line(file, {"kind": "bad", **where, "problem": job})
+            if isinstance(job, InputError):
+                kind = "left_out" if isinstance(job, LeftOut) else "bad"
+                counts[kind] += 1
+                write_line(file, {"kind": kind, **where, "problem": str(job)})
                 continue
             candidate, begun = job
             outcome = begun.result() if isinstance(begun, Future) else begun

@@ -317,8 +317,8 @@ def test_a_benchmark_file_in_any_form_the_evaluator_reads_is_checked(tmp_path: P
 
 
 @pytest.mark.parametrize(
-    ("content", "told"),
-    [("not json\n", "exam.jsonl:1"), ('{"text": "What?"}\n', "expected a field question"), ("", "no questions in it"),
+    ("content", "told"), [("not json\n", "expected JSON Lines, a JSON array or Parquet, this is plain text"),
+    ('{"text": "What?"}\n', "expected a field question"), ("", "no questions in it"),
      ('[{"question": 3}]', "exam.jsonl:1"), ("[1]", "expected a JSON object")],
 )  # fmt: skip
 def test_a_benchmark_file_that_cannot_be_read_is_told_in_one_line(tmp_path: Path, content: str, told: str) -> None:
