@@ -25,7 +25,8 @@ from dataset.sources.records import Candidate, LeftOut, candidate, text_field
 from dataset.types import Problem, Turn
 from sandbox.errors import InputError
 
-_OPTION = re.compile(r"(?:^|,)\s*([a-e])\s*\)\s*")
+_OPTION = re.compile(r"(?:^\[?|,)\s*['\"]?\s*([a-e])\s*\)\s*")  # a few rows are Python lists, as text
+_AGAIN = re.compile(r"^[a-e]\s*\)\s*")  # "a ) a ) 8"
 # What each operation is in Python; {0} and {1} are its operands.
 _OPERATIONS = {
     "add": "({0} + {1})", "subtract": "({0} - {1})", "multiply": "({0} * {1})", "divide": "({0} / {1})",
@@ -48,7 +49,10 @@ def choices_of(options: str) -> list[tuple[str, str]]:
         InputError: there are none.
     """
     parts = _OPTION.split(options)
-    found = [(letter.upper(), text.strip(" ,'\"[]")) for letter, text in zip(parts[1::2], parts[2::2], strict=True)]
+    found = [
+        (letter.upper(), _AGAIN.sub("", text.strip(" ,'\"[]")))
+        for letter, text in zip(parts[1::2], parts[2::2], strict=True)
+    ]
     if not found:
         raise InputError(f"'options' is {options[:80]!r}, expected 'a ) 12 , b ) 16'")
     return found

@@ -391,6 +391,7 @@ def test_marks_become_a_program_whose_steps_use_each_other() -> None:
     # The last mark is not the answer; the one before it is.
     assert program_of_marks(worked, "12 jars, 7 boxes", "84") == "step1 = 12 * 7\nstep2 = step1 / 2\nprint(step1)"
     assert program_of_marks("no marks", "q", "1") is None
+    assert program_of_marks("<<180//7=25>>25", "180 in 7", "25") == "step1 = 180 // 7\nprint(step1)"
 
 
 REFERENCES = [
