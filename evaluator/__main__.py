@@ -114,7 +114,7 @@ def _exam(
         min_p=means.sampling.min_p,
         repetition_penalty=means.sampling.repetition_penalty,
         seed=arguments.seed,
-        options=deciding(model_options(arguments)),
+        options=deciding(model_options(arguments, means.protocol)),
         grader=grader_version(),
         about={
             "model": arguments.model,
@@ -131,7 +131,8 @@ def _exam(
 def _means(arguments: argparse.Namespace) -> Means:
     urls, in_flight = model_urls(arguments), solutions_in_flight(arguments)
     backend = choose_backend(arguments.backend, urls)
-    options = model_options(arguments)
+    protocol = find_protocol(arguments.protocol, new_tokens=arguments.new_tokens, programs_shown=arguments.programs)
+    options = model_options(arguments, protocol)
     check_model(arguments.model, backend, options)
 
     def open_model() -> Model:
@@ -151,7 +152,7 @@ def _means(arguments: argparse.Namespace) -> Means:
     return Means(
         open_model=open_model,
         open_sandbox=open_sandbox,
-        protocol=find_protocol(arguments.protocol, new_tokens=arguments.new_tokens, programs_shown=arguments.programs),
+        protocol=protocol,
         sampling=sampling(arguments),
         in_flight=in_flight,
         quiet=arguments.quiet,

@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import argparse
+import hashlib
 import json
 import os
-from collections.abc import Mapping
+import re
 from pathlib import Path
 from typing import Any
 
 from evaluator.arguments import model_urls
+from evaluator.models.chat import GENERATION_CONFIG, generation_config
 from evaluator.models.types import ModelOptions, Sampling
+from evaluator.protocols import Protocol
 from sandbox.errors import InputError
-
-GENERATION_CONFIG = "generation_config.json"
 
 
 def sampling(arguments: argparse.Namespace) -> Sampling:
@@ -57,35 +58,22 @@ def _own_sampling(arguments: argparse.Namespace) -> dict[str, Any]:
     return {**own, "temperature": own.get("temperature", 1.0) if said.get("do_sample") else 0.0}
 
 
-def generation_config(model: str, revision: str | None) -> Mapping[str, Any] | None:
-    """The generation_config.json in a model folder or of a model of the Hub; None where there is none.
+def model_options(arguments: argparse.Namespace, protocol: Protocol) -> ModelOptions:
+    """How the model is to be opened for an exam by the rules `protocol`.
 
     Raises:
-        InputError: it is no JSON object.
+        InputError: a flag about the chat where the protocol writes the prompt itself, or a file that cannot be read.
     """
-    path = Path(model) / GENERATION_CONFIG
-    if not Path(model).exists():
-        from huggingface_hub import hf_hub_download
-        from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
-
-        try:
-            path = Path(hf_hub_download(model, GENERATION_CONFIG, revision=revision))
-        except (HfHubHTTPError, HFValidationError, LocalEntryNotFoundError, OSError):
-            return None
-    if not path.is_file():
-        return None
-    try:
-        said = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise InputError(f"{path}: not JSON ({error}); copy it from the model again") from None
-    if not isinstance(said, dict):
-        raise InputError(f"{path}: expected an object, found {type(said).__name__}; copy it from the model again")
-    return said
-
-
-def model_options(arguments: argparse.Namespace) -> ModelOptions:
-    """How the model is to be opened."""
+    chat = {"--system": arguments.system, "--chat-template": arguments.chat_template}
+    chat["--template-option"] = arguments.template_option
+    given = [flag for flag, value in chat.items() if value]
+    if given and not protocol.asks_by_chat:
+        raise InputError(f"--protocol {protocol.name} writes the whole prompt itself: leave out {', '.join(given)}")
     return ModelOptions(
+        asks_by_chat=protocol.asks_by_chat,
+        system=arguments.system,
+        chat_template=_template(arguments.chat_template),
+        template_options=named_values("--template-option", ",".join(arguments.template_option)),
         context_tokens=arguments.context_tokens,
         dtype=arguments.dtype,
         revision=arguments.revision,
@@ -96,7 +84,47 @@ def model_options(arguments: argparse.Namespace) -> ModelOptions:
     )
 
 
+def _template(path: Path | None) -> str | None:
+    if path is None:
+        return None
+    try:
+        return path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(f"--chat-template {path}: {error}; expected a file with a Jinja template") from None
+
+
+def named_values(flag: str, text: str) -> dict[str, Any]:
+    """`text` of the form name=value,name=value; numbers, true, false, null and "quoted" text are read as JSON.
+
+    A comma inside brackets or quotes parts nothing: compilation_config={"level": 0, "mode": 1}.
+
+    Raises:
+        InputError: a part without a name or a value, or a name given twice.
+    """
+    found: dict[str, Any] = {}
+    for part in re.findall(r"(?:\{.*?\}|\[.*?\]|\"[^\"]*\"|[^,])+", text):
+        name, equals, value = part.partition("=")
+        name = name.strip().replace("-", "_")
+        if not equals or not name.isidentifier():
+            raise InputError(f"{flag} {part}: expected name=value, such as enable_thinking=false")
+        if name in found:
+            raise InputError(f"{flag} {text}: {name} is given twice")
+        try:
+            found[name] = json.loads(value)
+        except ValueError:
+            found[name] = {"True": True, "False": False, "None": None}.get(value.strip(), value.strip())
+    return found
+
+
 def deciding(options: ModelOptions) -> dict[str, Any]:
     """What of `options` can change a score, where it was asked for."""
-    found = {"context_tokens": options.context_tokens, "dtype": options.dtype, "revision": options.revision}
+    template = options.chat_template and hashlib.sha256(options.chat_template.encode()).hexdigest()[:12]
+    found = {
+        "context_tokens": options.context_tokens,
+        "dtype": options.dtype,
+        "revision": options.revision,
+        "system": options.system,
+        "chat_template": template,
+        "template_options": dict(options.template_options),
+    }
     return {name: value for name, value in found.items() if value}

@@ -16,6 +16,7 @@ from typing import Literal
 import dataset
 from dataset.answers import extract_from_turns
 from dataset.equality import equivalent
+from dataset.thinking import answer_part
 from dataset.transcript import STOP, parse
 from dataset.types import Problem, Turn, Verdict
 
@@ -24,12 +25,15 @@ from dataset.types import Problem, Turn, Verdict
 def grader_version() -> str:
     """Twelve hexadecimal digits of the code that finds and compares answers: another grader has others."""
     folder = Path(dataset.__file__).parent
-    names = ["answers.py", "equality.py", "transcript.py"]
-    names += sorted(f"grading/{path.name}" for path in (folder / "grading").glob("*.py"))
+    names = ["answers.py", "equality.py", "thinking.py", "transcript.py"]
+    names += sorted(path.relative_to(folder).as_posix() for part in _PARTS for path in (folder / part).glob("*.py"))
     digest = hashlib.sha256(Path(__file__).read_bytes())
     for name in names:
         digest.update(f"\0{name}\0".encode() + (folder / name).read_bytes())
     return digest.hexdigest()[:12]
+
+
+_PARTS = ("extraction", "grading")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,14 +52,14 @@ def solution_turns(text: str, left_over: str | None) -> tuple[Turn, ...]:
 
 
 def grade(problem: Problem, text: str, left_over: str | None) -> Grade:
-    """Whether the solution `text` answers `problem`.
+    """Whether the solution `text` answers `problem`; what the model thought before it spoke is not read.
 
     Raises:
         ValueError: the problem has no reference answer.
     """
     if problem.answer is None:
         raise ValueError(f"{problem.id} has no reference answer")
-    turns = solution_turns(text, left_over)
+    turns = solution_turns(answer_part(text), left_over)
     predicted = extract_from_turns(turns, problem)
     verdict = equivalent(problem.answer, predicted, problem.question)
     printed = [turn.text.strip() for turn in turns if turn.kind == "output" and turn.text.strip()]

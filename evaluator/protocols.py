@@ -52,18 +52,19 @@ class Protocol:
     template: Template = "model"
     shots: Shots | None = None
 
+    @property
+    def asks_by_chat(self) -> bool:
+        """Whether the model's chat template writes the prompt."""
+        return self.shots is None and self.template == "model"
+
     def prompt(self, chat: ChatFormat, question: str, style: Style, language: Language) -> list[int]:
-        """Token ids before the assistant's first word, with at most one BOS."""
+        """Token ids before the assistant's first word, with one BOS if the tokenizer itself begins texts with it."""
         asked = transcript.prompt(question, style, language)
         if self.shots is not None:
-            text = self.shots.prompt(question)
-        elif self.template == "model":
+            return chat.plain_prompt(self.shots.prompt(question))
+        if self.template == "model":
             return chat.prompt([{"role": "user", "content": asked}])
-        else:
-            text = f"User: {asked.strip()}\n\nAssistant:"
-        ids = list(chat.tokenizer.encode(text, add_special_tokens=False))
-        bos = chat.tokenizer.bos_token_id
-        return ids if bos is None or ids[:1] == [bos] else [bos, *ids]
+        return chat.plain_prompt(f"User: {asked.strip()}\n\nAssistant:", a_chat=True)
 
 
 PROTOCOLS: dict[str, Protocol] = {

@@ -12,10 +12,11 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 from dataset import transcript
+from dataset.thinking import answer_part
 from dataset.types import Problem, Style
 from evaluator.models.types import Model, Sampling
 from evaluator.protocols import Protocol
@@ -31,8 +32,9 @@ StopReason = Literal["end", "length", "programs", "no_program"]
 class Transcript:
     """One solution as it came about.
 
-    `text` is the assistant's message, spliced outputs included. `left_over` is the output of a last program that the
-    model did not read, None if there was none. `new_tokens` are the model's own, `shown_tokens` the spliced ones.
+    `text` is the assistant's message, its thinking and spliced outputs included. `left_over` is the output of a last
+    program that the model did not read, None if there was none. `new_tokens` are the model's own, `shown_tokens` the
+    spliced ones.
     """
 
     problem: Problem
@@ -66,8 +68,8 @@ async def solve(
     started = time.monotonic()
     tools = style != "cot"
     tokens = protocol.prompt(model.chat, problem.question, style, problem.language)
-    prompt_tokens, new_tokens, shown_tokens = len(tokens), 0, 0
-    text = ""
+    prompt_tokens, new_tokens, shown_tokens, stretches = len(tokens), 0, 0, 0
+    text = model.chat.thinks if protocol.asks_by_chat else ""  # what the prompt has opened the answer goes on with
     left_over = None
     stop: StopReason
     async with Tool(sandbox, protocol) as tool:
@@ -76,8 +78,11 @@ async def solve(
             if room <= 0:
                 stop = "length"
                 break
+            # Each stretch draws its own numbers: with those of the one before a program is easily written twice.
+            drawing = replace(sampling, seed=(sampling.seed + stretches) % 2**31)
+            stretches += 1
             said = await model.generate(
-                f"{problem.id}#{sample}", tokens, max_tokens=room, tools=tools, sampling=sampling
+                f"{problem.id}#{sample}", tokens, max_tokens=room, tools=tools, sampling=drawing
             )
             tokens.extend(said.tokens)
             new_tokens += len(said.tokens)
@@ -103,7 +108,8 @@ async def solve(
             shown_tokens += len(shown)
             text += spliced
         text = _solution_text(model, text)
-        program = waiting_program(text) if tools and stop in ("end", "programs") else None
+        # A program that the model only thought of is not run.
+        program = waiting_program(answer_part(text)) if tools and stop in ("end", "programs") else None
         if program is not None:
             left_over = await tool.run(program, shown=False)
     return Transcript(

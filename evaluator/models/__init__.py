@@ -72,7 +72,7 @@ def check_model(name: str, backend: str, options: ModelOptions) -> None:
     path = Path(name)
     if backend == "openai":
         if Path(options.tokenizer or name).exists():
-            _check_tokenizer(Path(options.tokenizer or name))
+            _check_tokenizer(Path(options.tokenizer or name), options)
         return  # the rest is the servers' to say
     if backend == "replay":
         if not path.is_file():
@@ -88,10 +88,10 @@ def check_model(name: str, backend: str, options: ModelOptions) -> None:
         raise InputError(
             f"{name}: no config.json in it; expected a model folder as `python -m trainer --out` writes it"
         )
-    _check_tokenizer(path)
+    _check_tokenizer(path, options)
 
 
-def _check_tokenizer(path: Path) -> None:
+def _check_tokenizer(path: Path, options: ModelOptions) -> None:
     if not any((path / file).is_file() for file in ("tokenizer.json", "tokenizer.model", "vocab.json")):
         raise InputError(f"{path}: no tokenizer in it (tokenizer.json); copy the tokenizer's files beside the weights")
     file = path / "tokenizer_config.json"
@@ -100,8 +100,10 @@ def _check_tokenizer(path: Path) -> None:
     except ValueError as error:
         raise InputError(f"{file}: not JSON ({error}); copy the tokenizer's files again") from None
     template = (path / "chat_template.jinja").is_file() or (path / "chat_template.json").is_file()
-    if not template and not (isinstance(settings, dict) and settings.get("chat_template")):
+    template = template or (isinstance(settings, dict) and bool(settings.get("chat_template")))
+    if options.asks_by_chat and options.chat_template is None and not template:
         raise InputError(
             f"{path}: the tokenizer has no chat template (chat_template.jinja); without one the prompt cannot be "
-            "written as the model was trained. Models of `python -m trainer` have one"
+            "written as the model was trained. Give --chat-template FILE, or for a base model --protocol gsm8k-8shot, "
+            "math-4shot or pal"
         )

@@ -23,6 +23,7 @@ import httpx
 
 from dataset.chat import ChatFormat
 from dataset.transcript import STOP
+from evaluator.models.chat import open_chat, template_fact
 from evaluator.models.tokens import end_at_stop
 from evaluator.models.types import Generation, ModelDied, ModelError, ModelOptions, Sampling
 from sandbox.errors import InputError
@@ -64,13 +65,15 @@ def open_openai(name: str, options: ModelOptions) -> OpenAIModel:
     if not lengths and not options.context_tokens:
         raise InputError(f"{options.urls[0]} does not say how long its context is: give --context-tokens")
     longest = min([*lengths, *([options.context_tokens] if options.context_tokens else [])])
+    source = options.tokenizer or name
+    chat = open_chat(open_tokenizer(source, options.revision), source, options)
     engine: dict[str, Any] = {
         "name": _together(card.get("owned_by") for card in found.values()),
         "version": _together(_version(url, headers) for url in found),
         "served": names.pop(),
         "context_tokens": longest,
+        "chat_template": template_fact(chat, options),
     }
-    chat = ChatFormat(open_tokenizer(options.tokenizer or name, options.revision))
     return OpenAIModel(options, headers, chat, engine)
 
 
@@ -135,7 +138,6 @@ class OpenAIModel:
         self._servers = [_Server(url, self._client) for url in options.urls]
         self._patience_seconds = options.patience_seconds
         self._served: str = engine["served"]
-        self._tokenizer: Any = chat.tokenizer
         self.chat = chat
         self.context_tokens: int = engine["context_tokens"]
         self.engine = engine
@@ -162,7 +164,7 @@ class OpenAIModel:
                 "seed": sampling.seed if sampling.temperature else None,
                 "stop": [STOP] if tools else None,
                 "include_stop_str_in_output": True,
-                "stop_token_ids": [self.chat.end_of_turn],
+                "stop_token_ids": list(self.chat.ends),
                 "add_special_tokens": False,
                 "return_token_ids": True,
             },
@@ -177,7 +179,7 @@ class OpenAIModel:
         self.about = {**self.about, "token_ids": "the server's" if ids else "of its text"}
         if reason == "length":
             ids = ids or self.chat.piece(said)
-            return Generation(ids, self._decode(ids), "length")
+            return Generation(ids, self.chat.decode(ids), "length")
         if reason != "stop":
             raise ModelError(f"the server ended its answer to {key} with {reason!r}")
         if tools and stopped is _UNSAID:
@@ -187,15 +189,10 @@ class OpenAIModel:
             )
         if stopped == STOP:
             ids = ids or self.chat.piece(said.partition(STOP)[0] + STOP)
-            ids, text = end_at_stop(ids, STOP, self._decode, self.chat.piece)
+            ids, text = end_at_stop(ids, STOP, self.chat.decode, self.chat.piece)
             return Generation(ids, text, "output")
         ids = ids or [*self.chat.piece(said), self.chat.end_of_turn]
-        return Generation(ids, self._decode(ids), "end")
-
-    def _decode(self, ids: Sequence[int]) -> str:
-        text = self._tokenizer.decode(list(ids), skip_special_tokens=True, clean_up_tokenization_spaces=False)
-        assert isinstance(text, str)
-        return text
+        return Generation(ids, self.chat.decode(ids), "end")
 
     async def _ask(self, key: str, body: Mapping[str, Any]) -> Any:
         """The answer of the first server that gives one.

@@ -14,6 +14,7 @@ from typing import Any
 
 from dataset.chat import ChatFormat
 from dataset.transcript import STOP
+from evaluator.models.chat import open_chat, template_fact
 from evaluator.models.tokens import end_at_stop
 from evaluator.models.types import Generation, ModelError, ModelOptions, Sampling
 from sandbox.errors import InputError
@@ -58,7 +59,7 @@ def open_transformers(name: str, options: ModelOptions) -> TransformersModel:
         )
     except (OSError, ValueError) as error:
         raise InputError(f"transformers cannot load the model {name}: {str(error).splitlines()[0]}") from None
-    chat = ChatFormat(tokenizer)
+    chat = open_chat(tokenizer, name, options)
     if tokenizer.pad_token_id is None:
         tokenizer.pad_token_id = chat.end_of_turn
     # The model's own generation_config.json, which would fill in whatever `generate` is not told.
@@ -74,6 +75,7 @@ def open_transformers(name: str, options: ModelOptions) -> TransformersModel:
         "context_tokens": min(options.context_tokens or longest, longest),
         "quantization": quantization and quantization.get("quant_method"),
         "commit": getattr(model.config, "_commit_hash", None),
+        "chat_template": template_fact(chat, options),
     }
     about = {"torch": torch.__version__, "device": torch.cuda.get_device_name(0) if on_gpu else "cpu"}
     return TransformersModel(model.eval(), chat, engine, about)
@@ -149,7 +151,7 @@ class TransformersModel:
                 input_ids=ids_BT.to(self._model.device),
                 attention_mask=mask_BT.to(self._model.device),
                 max_new_tokens=max(request.max_tokens for request in requests),
-                eos_token_id=self.chat.end_of_turn,
+                eos_token_id=list(self.chat.ends),
                 pad_token_id=pad,
                 do_sample=False,
                 **options,
@@ -158,20 +160,14 @@ class TransformersModel:
 
     def _cut(self, ids: list[int], request: _Request) -> Generation:
         """The row's own part: up to its end of turn, its stop string or its budget, without the batch's padding."""
-        end = self.chat.end_of_turn
-        ended = ids.index(end) + 1 if end in ids else len(ids)
+        ended = next((place for place, token in enumerate(ids, 1) if token in self.chat.ends), len(ids))
         own = ids[: min(ended, request.max_tokens)]
-        if request.tools and STOP in self._decode(own):
-            while STOP in self._decode(own[:-1]):
+        if request.tools and STOP in self.chat.decode(own):
+            while STOP in self.chat.decode(own[:-1]):
                 own = own[:-1]
-            kept, text = end_at_stop(own, STOP, self._decode, self.chat.piece)
+            kept, text = end_at_stop(own, STOP, self.chat.decode, self.chat.piece)
             return Generation(kept, text, "output")
-        return Generation(own, self._decode(own), "end" if own[-1:] == [end] else "length")
-
-    def _decode(self, ids: Sequence[int]) -> str:
-        text = self._tokenizer.decode(list(ids), skip_special_tokens=True, clean_up_tokenization_spaces=False)
-        assert isinstance(text, str)
-        return text
+        return Generation(own, self.chat.decode(own), "end" if own and own[-1] in self.chat.ends else "length")
 
     async def close(self) -> None:
         """See `Model.close`."""

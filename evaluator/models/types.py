@@ -62,6 +62,10 @@ class ModelOptions:
         context_tokens: the longest sequence.
         dtype: data type of the weights.
         revision: branch, tag or commit of a model on the Hub.
+        asks_by_chat: whether a chat template writes the prompts, which then must be there.
+        system: a system message before every question.
+        chat_template: a template in the place of the tokenizer's own.
+        template_options: the template's own switches, such as enable_thinking.
         urls: model servers, each the address that "/completions" is appended to.
         tokenizer: folder or Hub name of the tokenizer, for a model that only servers have.
         token: what the servers want to see.
@@ -71,6 +75,10 @@ class ModelOptions:
     context_tokens: int | None = None
     dtype: str | None = None
     revision: str | None = None
+    asks_by_chat: bool = True
+    system: str | None = None
+    chat_template: str | None = None
+    template_options: Mapping[str, Any] = field(default_factory=dict)
     urls: Sequence[str] = ()
     tokenizer: str | None = None
     token: str | None = field(default=None, repr=False)

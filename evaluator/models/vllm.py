@@ -22,6 +22,7 @@ from typing import Any
 
 from dataset.chat import ChatFormat
 from dataset.transcript import STOP
+from evaluator.models.chat import open_chat, template_fact
 from evaluator.models.lifeline import Lifeline
 from evaluator.models.tokens import end_at_stop
 from evaluator.models.types import Generation, ModelDied, ModelError, ModelOptions, Sampling
@@ -54,10 +55,10 @@ def open_vllm(name: str, options: ModelOptions) -> VllmModel:
         # against 18 s, measured. Safe while torch has computed nothing here: a fork leaves OpenMP's threads behind.
         os.environ["VLLM_WORKER_MULTIPROC_METHOD"] = "fork"
     about = {"torch": torch.__version__, "device": "cpu" if on_cpu else torch.cuda.get_device_name(0)}
-    return _start(name, config, vllm.__version__, about)
+    return _start(name, options, config, vllm.__version__, about)
 
 
-def _start(name: str, config: Any, version: str, about: Mapping[str, Any]) -> VllmModel:
+def _start(name: str, options: ModelOptions, config: Any, version: str, about: Mapping[str, Any]) -> VllmModel:
     """The engine, started. Apart from the imports: one that fails keeps its callers' frames and all that is in them."""
     from vllm.v1.engine.async_llm import AsyncLLM
 
@@ -70,7 +71,7 @@ def _start(name: str, config: Any, version: str, about: Mapping[str, Any]) -> Vl
         ) from error
     lifeline = Lifeline.of_children_since(before)
     try:
-        chat = ChatFormat(engine.get_tokenizer())
+        chat = open_chat(engine.get_tokenizer(), name, options)
     except BaseException:
         engine.shutdown()
         lifeline.cut()
@@ -84,6 +85,7 @@ def _start(name: str, config: Any, version: str, about: Mapping[str, Any]) -> Vl
         "context_tokens": config.model_config.max_model_len,
         "quantization": config.model_config.quantization,
         "commit": getattr(config.model_config.hf_config, "_commit_hash", None),
+        "chat_template": template_fact(chat, options),
     }
     return VllmModel(engine, lifeline, chat, cache_tokens, decides, about)
 
@@ -144,7 +146,6 @@ class VllmModel:
     ) -> None:
         self._engine: Any = engine
         self._lifeline = lifeline
-        self._tokenizer: Any = chat.tokenizer
         self._numbers = itertools.count()
         self.chat = chat
         self.context_tokens: int = engine_facts["context_tokens"]
@@ -170,7 +171,7 @@ class VllmModel:
             seed=sampling.seed if sampling.temperature else None,
             stop=[STOP] if tools else None,
             include_stop_str_in_output=True,
-            stop_token_ids=[self.chat.end_of_turn],
+            stop_token_ids=list(self.chat.ends),
             output_kind=RequestOutputKind.FINAL_ONLY,
         )
         request_id = f"{key}:{next(self._numbers)}"
@@ -185,18 +186,13 @@ class VllmModel:
         output = answers[-1].outputs[0]
         ids = list(output.token_ids)
         if output.finish_reason == "length":
-            return Generation(ids, self._decode(ids), "length")
+            return Generation(ids, self.chat.decode(ids), "length")
         if output.finish_reason != "stop":
             raise ModelError(f"vLLM ended its answer to {key} with {output.finish_reason!r}")
         if output.stop_reason == STOP:
-            ids, text = end_at_stop(ids, STOP, self._decode, self.chat.piece)
+            ids, text = end_at_stop(ids, STOP, self.chat.decode, self.chat.piece)
             return Generation(ids, text, "output")
-        return Generation(ids, self._decode(ids), "end")
-
-    def _decode(self, ids: Sequence[int]) -> str:
-        text = self._tokenizer.decode(list(ids), skip_special_tokens=True, clean_up_tokenization_spaces=False)
-        assert isinstance(text, str)
-        return text
+        return Generation(ids, self.chat.decode(ids), "end")
 
     async def close(self) -> None:
         """See `Model.close`."""

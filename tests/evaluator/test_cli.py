@@ -133,6 +133,27 @@ def test_regrade_works_on_results_alone(command: Command, files: Path) -> None:
             "--benchmark demo --file {f}/test.jsonl --backend openai --url host:8000",
             "--url host:8000: expected an addr",
         ),
+        (
+            "--benchmark demo --file {f}/test.jsonl --protocol deepseekmath --system x --template-option a=1",
+            "--protocol deepseekmath writes the whole prompt itself: leave out --system, --template-option",
+        ),
+        ("--benchmark demo --file {f}/test.jsonl --template-option thinking", "thinking: expected name=value, such as"),
+        (
+            "--benchmark demo --file {f}/test.jsonl --chat-template {f}/none",
+            "none: [Errno 2] No such file or directory",
+        ),
+        (
+            "--benchmark demo --file {f}/test.jsonl --top-k -1 --min-p 2",
+            "--top-k -1: expected 0 (all tokens) or more; --",
+        ),
+        (
+            "--benchmark demo --file {f}/test.jsonl --repetition-penalty 0",
+            "expected more than 0 (1: none) and at most 10",
+        ),
+        (
+            "--benchmark demo --file {f}/test.jsonl --model-sampling",
+            "tools.jsonl has no generation_config.json; say --t",
+        ),
         ("--benchmark demo --file {f}/test.jsonl --patience -1", "--patience -1.0: expected 0 or more seconds"),
         (
             "--benchmark demo --file {f}/test.jsonl --backend openai --url http://h --tokenizer {f}/model",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import json
 from collections.abc import Sequence
 from dataclasses import replace
@@ -10,6 +11,7 @@ from typing import Any
 
 import pytest
 
+import dataset
 from dataset.types import Problem
 from evaluator.grade import grader_version
 from evaluator.merge import merge
@@ -90,3 +92,27 @@ def test_regrading_that_was_killed_between_its_files_is_done_by_the_next(tmp_pat
         read_results(tmp_path)
     assert regrade(tmp_path).samples == len(PROBLEMS)
     assert len(read_results(tmp_path)[1]) == len(PROBLEMS)
+
+
+def test_the_graders_version_covers_all_that_finds_and_compares_answers(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Whatever `evaluator.grade` imports of `dataset`, directly or not, but for the plain data types."""
+    root = Path(dataset.__file__).parent.parent
+    reached: set[Path] = set()
+    left = [root / "evaluator" / "grade.py"]
+    while left:
+        for node in ast.walk(ast.parse(left.pop().read_text(encoding="utf-8"))):
+            names = [node.module or ""] if isinstance(node, ast.ImportFrom) else []
+            names += [f"{node.module}.{alias.name}" for alias in node.names] if isinstance(node, ast.ImportFrom) else []
+            for name in names:
+                path = root.joinpath(*name.split(".")).with_suffix(".py")
+                if name.startswith("dataset.") and path.is_file() and path not in reached:
+                    reached.add(path)
+                    left.append(path)
+    read: set[Path] = set()
+    as_bytes = Path.read_bytes
+    monkeypatch.setattr(Path, "read_bytes", lambda path: read.add(path) or as_bytes(path))
+    grader_version.__wrapped__()
+    assert len(reached) > 20
+    assert {path.name for path in reached - read} <= {"types.py", "processes.py", "files.py"}

@@ -14,6 +14,7 @@ from dataset.chat import ChatFormat
 from dataset.transcript import STOP, parse, prompt
 from dataset.types import Language, Style, Turn
 from evaluator.grade import grade
+from evaluator.models.replay import WordTokenizer
 from evaluator.models.types import Sampling
 from evaluator.protocols import PROTOCOLS, Protocol
 from evaluator.solve import Transcript, solve
@@ -204,16 +205,17 @@ def test_what_the_loop_feeds_is_what_the_trainer_renders(
     assert (learned, done.prompt_tokens + done.new_tokens + done.shown_tokens) == (done.new_tokens, len(rendered))
 
 
-def test_a_double_bos_is_impossible(answer: Answer, tiny_model: Any) -> None:
+def test_a_chat_has_one_bos_and_examples_one_only_where_the_tokenizer_itself_begins_with_it(
+    answer: Answer, tiny_model: Any
+) -> None:
     from transformers import AutoTokenizer
 
-    # The template of this model writes the BOS itself.
+    # The template of this model writes the BOS, its tokenizer does not: a plain text has none.
     chat = ChatFormat(AutoTokenizer.from_pretrained(tiny_model))
     for protocol in PROTOCOLS.values():
         model = Scripted(["7"], chat)
         answer(model, protocol=protocol)
-        assert model.fed["p/0#0"][0].count(0) == 1
-        assert model.fed["p/0#0"][0][0] == 0
+        assert model.fed["p/0#0"][0].count(0) == model.fed["p/0#0"][0][:1].count(0) == (protocol.shots is None)
 
 
 # Word for word as in deepseek-ai/DeepSeek-Math, README and evaluation/infer/run_subset_parallel.py (markup_question).
@@ -293,3 +295,35 @@ def test_a_program_of_invalid_utf8_is_the_programs_failure(answer: Answer) -> No
     done = answer([cell("print('\\udcff')"), cell("import sys; sys.stdout.buffer.write(b'\\xff\\xfe7'); print()"), "7"])
     assert [call.status for call in done.calls] == ["error", "ok"]
     assert "\ufffd" in done.text
+
+
+@pytest.mark.parametrize(
+    ("said", "right", "predicted"),
+    [
+        (["3 + 4 is \\boxed{8}, no.\n</think>\nIt is $\\boxed{7}$."], True, "7"),
+        (["3 + 4 is \\boxed{7}, or"], None, None),
+        (["```python\nprint(7)\n```\n</think>\nI do not know."], None, None),
+        ([f"```python\nprint(3 + 4)\n```\n{STOP}", "So 7.</think>It is $\\boxed{7}$."], True, "7"),
+    ],
+)
+def test_what_a_model_thinks_is_kept_and_neither_graded_nor_run_unasked(
+    answer: Answer, said: list[str], right: bool | None, predicted: str | None
+) -> None:
+    chat = ChatFormat(WordTokenizer())
+    chat.thinks = "<think>\n"
+    done = answer(Scripted(said, chat))
+    assert done.text.startswith("<think>\n" + said[0][:10])
+    judged = grade(done.problem, done.text, done.left_over)
+    assert (judged.verdict.correct or None, judged.verdict.predicted, done.left_over) == (right, predicted, None)
+    assert len(done.calls) == len(said) - 1
+
+
+def test_each_stretch_of_a_solution_draws_numbers_of_its_own(answer: Answer) -> None:
+    class Drawing(Scripted):
+        async def generate(self, key: str, tokens: Any, *, sampling: Sampling, **rest: Any) -> Any:
+            seeds.append(sampling.seed)
+            return await super().generate(key, tokens, sampling=sampling, **rest)
+
+    seeds: list[int] = []
+    answer(Drawing([f"```python\nprint({n})\n```\n{STOP}" for n in range(3)] + ["7"]))
+    assert len(set(seeds)) == 4
