@@ -16,13 +16,14 @@ from pathlib import Path
 from typing import Any
 
 import torch.distributed as dist
-from torch.distributed.checkpoint.state_dict import get_state_dict, set_state_dict
+from torch.distributed.checkpoint.state_dict import get_optimizer_state_dict, get_state_dict, set_state_dict
 from torch.distributed.checkpoint.state_dict_loader import load as load_shards
 from torch.distributed.checkpoint.state_dict_saver import save as save_shards
 from torch.optim import Optimizer
 
 from dataset.files import written_whole
 from trainer.model import Learner
+from trainer.split import SplitAdamW
 from trainer.world import World
 
 COMPLETE = "COMPLETE"
@@ -43,8 +44,7 @@ def save(
             shutil.rmtree(path, ignore_errors=True)
         aside.mkdir(parents=True)
     dist.barrier()
-    model, states = get_state_dict(learner.model, optimizer)
-    save_shards({"model": model, "optimizer": states}, checkpoint_id=aside)
+    save_shards(_state(learner, optimizer), checkpoint_id=aside)
     if world.leads:
         sizes = {path.name: path.stat().st_size for path in sorted(aside.iterdir())}
         _flush(aside)
@@ -90,7 +90,20 @@ def notes(path: Path) -> dict[str, Any]:
 
 def restore(path: Path, learner: Learner, optimizer: Optimizer) -> None:
     """Set model and optimizer to a complete checkpoint; called in every process."""
-    model, states = get_state_dict(learner.model, optimizer)
-    state: dict[str, Any] = {"model": model, "optimizer": states}
+    state = _state(learner, optimizer)
     load_shards(state, checkpoint_id=path)
+    if isinstance(optimizer, SplitAdamW):
+        assert learner.remainders is not None
+        learner.remainders.load(state["model"])
+        optimizer.load_moments(state["optimizer"]["state"], dict(learner.model.named_parameters()))
+        return
     set_state_dict(learner.model, optimizer, model_state_dict=state["model"], optim_state_dict=state["optimizer"])
+
+
+def _state(learner: Learner, optimizer: Optimizer) -> dict[str, Any]:
+    """What a checkpoint holds, the same for weights in halves as for fp32 shards: either goes on from the other's."""
+    if learner.remainders is not None:
+        states = get_optimizer_state_dict(learner.model, optimizer)
+        return {"model": learner.remainders.state_dict(), "optimizer": states}
+    model, states = get_state_dict(learner.model, optimizer)
+    return {"model": model, "optimizer": states}

@@ -26,8 +26,11 @@ from trainer.world import World
 
 def gather_weights(learner: Learner, dtype: torch.dtype) -> dict[str, Tensor]:
     """The whole model on the CPU of the first process (empty in the others), in `dtype`; tied names appear once."""
-    options = StateDictOptions(full_state_dict=True, cpu_offload=True)
-    whole: dict[str, Any] = get_model_state_dict(learner.model, options=options)
+    if learner.remainders is not None:
+        whole: dict[str, Any] = learner.remainders.state_dict()
+    else:
+        options = StateDictOptions(full_state_dict=True, cpu_offload=True)
+        whole = get_model_state_dict(learner.model, options=options)
     if learner.lora_scale is not None:
         whole = merged(whole, learner.lora_scale)
     if learner.model.config.tie_word_embeddings:

@@ -1,7 +1,8 @@
 """The model as it is trained: sharded over all processes, its loss computed where its head is whole.
 
-One path from one CPU process to many GPUs: `fully_shard` at world size 1, too, so that what the tests run is what a
-cluster runs. Weights stay fp32, unless `--state` says otherwise; computation may be bf16, sums of gradients are fp32.
+Weights are fp32, unless `--state` says otherwise; computation may be bf16, sums of gradients are fp32. One process
+shards nothing, since FSDP2 would copy every weight and gradient for nobody: where it computes in bf16, its fp32 weights
+are kept in halves (`trainer.split`).
 
 Any architecture of transformers is taken whose first loss is that of its own code: see `trainer.architecture` and
 `trainer.self_check`.
@@ -28,6 +29,7 @@ from trainer.attention import NAME
 from trainer.batches import MicroBatch
 from trainer.config import Recompute, State, TrainConfig
 from trainer.lora import add_adapters, with_adapters
+from trainer.split import Remainders, split_parameters
 from trainer.world import World
 
 HEAD_CHUNK = 2048  # targets whose logits are held at once
@@ -40,12 +42,14 @@ class Learner(nn.Module):
 
     Attributes:
         lora_scale: what the products of adapters are multiplied with; None without adapters.
+        remainders: the lower halves of weights that are kept in halves; None where they are not.
     """
 
     def __init__(self, model: Any, lora_scale: float | None = None) -> None:
         super().__init__()
         self.model = model
         self.lora_scale = lora_scale
+        self.remainders: Remainders | None = None
 
     def forward(self, batch: MicroBatch, longest: int, *, own: bool = False) -> Tensor:
         """The cross-entropy of each target, float32, shape (N,). Positions without a target never reach the head.
@@ -162,33 +166,49 @@ def build_learner(
     state: State = "fp32",
     lora_rank: int | None = None,
     lora_alpha: float = 32.0,
+    shard_alone: bool = False,
 ) -> Learner:
-    """A sharded learner on `world`'s device, its weights not set yet: see `load_weights`."""
+    """A learner on `world`'s device, its weights not set yet: see `load_weights`.
+
+    With `shard_alone` one process shards as many do: to compare with.
+    """
     dtype = torch.float32 if state == "fp32" else torch.bfloat16
+    halved = world.size == 1 and not shard_alone and dtype == torch.float32 and precision == torch.bfloat16
+    # bf16 weights and fp32 computation: FSDP2 casts.
+    sharded = world.size > 1 or shard_alone or (dtype != precision and not halved)
     model = meta_model(config, dtype)
     if lora_rank is not None:
         with torch.device("meta"):
             add_adapters(model, lora_rank, lora_alpha)
+    if halved:
+        split_parameters(model)
     decoder = model.get_decoder()
     for layer in decoder.layers:
         _set_recompute(layer, recompute)
         if compile:
             layer.compile()
     learner = Learner(model, None if lora_rank is None else lora_alpha / lora_rank)
-    policy = MixedPrecisionPolicy(param_dtype=precision, reduce_dtype=torch.float32)
-    for layer in decoder.layers:
-        fully_shard(layer, mesh=world.mesh, mp_policy=policy)
-    fully_shard(learner, mesh=world.mesh, mp_policy=policy)
-    for module in learner.modules():
-        if isinstance(module, FSDPModule):
-            # Gradients are summed: the loss is already divided by the targets of all processes. Not recursive, so
-            # on every module. Forced sums, because gloo has no pre-multiplied ones, and nccl's zero bf16 gradients.
-            module.set_gradient_divide_factor(1.0)
-            module.set_force_sum_reduction_for_comms(True)
+    if sharded:
+        _shard(learner, decoder.layers, world, precision)
     learner.to_empty(device=world.device)
     model.tie_weights()  # to_empty gave each tied name a tensor of its own
     fill_unsaved_buffers(model)
+    if halved:
+        learner.remainders = Remainders(model)
     return learner
+
+
+def _shard(learner: Learner, layers: nn.ModuleList, world: World, precision: torch.dtype) -> None:
+    policy = MixedPrecisionPolicy(param_dtype=precision, reduce_dtype=torch.float32)
+    for layer in layers:
+        fully_shard(layer, mesh=world.mesh, mp_policy=policy)
+    fully_shard(learner, mesh=world.mesh, mp_policy=policy)
+    for module in learner.modules():
+        if isinstance(module, FSDPModule) and world.size > 1:  # alone it would copy every gradient once more
+            # Gradients are summed, and divided by the targets of all processes afterwards. Not recursive, so on every
+            # module. Forced sums, because gloo has no pre-multiplied ones, and nccl's zero bf16 gradients.
+            module.set_gradient_divide_factor(1.0)
+            module.set_force_sum_reduction_for_comms(True)
 
 
 def learner_for(settings: TrainConfig, config: Any, world: World, precision: torch.dtype) -> Learner:
@@ -244,6 +264,9 @@ def load_weights(learner: Learner, weights: Mapping[str, Tensor], *, seed: int =
     (dtype,) = dtypes
     if weights and learner.lora_scale is not None:
         weights = with_adapters(learner.model, weights, seed)
+    if learner.remainders is not None:
+        learner.remainders.load(weights)
+        return
     weights = {name: value.to(dtype) for name, value in weights.items()}
     options = StateDictOptions(full_state_dict=True, broadcast_from_rank0=True, strict=True)
     set_model_state_dict(learner.model, dict(weights), options=options)

@@ -17,6 +17,7 @@ from sandbox.errors import InputError
 from trainer.architecture import meta_model, windows
 from trainer.config import TrainConfig
 from trainer.lora import adapted
+from trainer.model import HEAD_CHUNK
 from trainer.world import World
 
 # A parameter's number, of which there are four: weight and gradient, and AdamW's two moments.
@@ -121,7 +122,9 @@ def memory_bytes(config: Any, size: Size, settings: TrainConfig, *, processes: i
     kept = {"none": layer, "selective": (6 * hidden + 2 * inner) * number_bytes, "full": hidden * number_bytes}
     tokens = settings.micro_rows * settings.row_tokens
     activations = tokens * (size.layers * kept[settings.recompute] + (0 if settings.recompute == "none" else layer))
-    gathered = (2 * size.layer + 2 * size.head) * number_bytes + size.head * 4
+    # One process gathers nothing; the gradients of embedding and head are there before they are added to their sums.
+    gathered = 2 * size.head * number_bytes + (0 if processes == 1 else 2 * size.layer * number_bytes + size.head * 4)
+    gathered += HEAD_CHUNK * (size.head // config.hidden_size) * 4  # logits
     return states_bytes(config, size, settings) // processes + int(activations + gathered)
 
 

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 import torch.distributed as dist
+from torch import Tensor
 from torch.distributed.tensor import DTensor
 from torch.optim import AdamW, Optimizer
 
@@ -17,11 +18,12 @@ from trainer.batches import Order
 from trainer.config import TrainConfig
 from trainer.model import Learner
 from trainer.rounded import RoundedAdamW
+from trainer.split import SplitAdamW
 from trainer.world import World
 
 
 def make_optimizer(learner: Learner, config: TrainConfig, *, rank: int = 0) -> Optimizer:
-    """Fused AdamW over the shards, or `RoundedAdamW`; matrices decay, gains and biases do not."""
+    """Fused AdamW, over weights or their halves, or `RoundedAdamW`; matrices decay, gains and biases do not."""
     parameters = [p for p in learner.parameters() if p.requires_grad]
     groups = [
         {"params": [p for p in parameters if p.dim() >= 2], "weight_decay": config.weight_decay},
@@ -30,6 +32,8 @@ def make_optimizer(learner: Learner, config: TrainConfig, *, rank: int = 0) -> O
     groups, betas = [group for group in groups if group["params"]], (config.beta1, config.beta2)
     if config.state == "sr":
         return RoundedAdamW(groups, lr=config.learning_rate, betas=betas, seed=config.seed, rank=rank)
+    if learner.remainders is not None:
+        return SplitAdamW(groups, lr=config.learning_rate, betas=betas, remainders=learner.remainders)
     return AdamW(groups, lr=config.learning_rate, betas=betas, fused=True)
 
 
@@ -74,18 +78,27 @@ def take_step(
         if batch is None:
             break
         losses_N = learner(batch, config.row_tokens)
-        (losses_N.sum() / targets).backward()
+        losses_N.sum().backward()  # divided by the targets afterwards: bf16 would round what passes through the head
         sums.index_add_(0, batch.groups_N, losses_N.detach().double())
     sums[-1] = float(stop)  # travels with the losses, so that all stop after the same step
     dist.all_reduce(sums)
-    norm = torch.nn.utils.clip_grad_norm_(learner.parameters(), config.clip)
-    norm = norm.full_tensor() if isinstance(norm, DTensor) else norm
+    gradients = gradients_of(learner, optimizer)
+    total = torch.nn.utils.get_total_norm(gradients)
+    norm = (total.full_tensor() if isinstance(total, DTensor) else total).item() / targets
     found = sums.cpu().numpy()
-    finite = math.isfinite(norm.item()) and bool(np.isfinite(found).all())
+    finite = math.isfinite(norm) and bool(np.isfinite(found).all())
     if finite:
+        torch._foreach_mul_(gradients, min(1.0, config.clip / (norm + 1e-6)) / targets)
         optimizer.step()
     optimizer.zero_grad(set_to_none=True)
-    return StepResult(found[:-1], norm.item(), not finite, bool(found[-1]), data_seconds)
+    return StepResult(found[:-1], norm, not finite, bool(found[-1]), data_seconds)
+
+
+def gradients_of(learner: Learner, optimizer: Optimizer) -> list[Tensor]:
+    """The gradients that the optimizer will take."""
+    if isinstance(optimizer, SplitAdamW):
+        return optimizer.gradients
+    return [parameter.grad for parameter in learner.parameters() if parameter.grad is not None]
 
 
 def peak_memory_bytes(device: torch.device) -> int:

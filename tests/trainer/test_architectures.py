@@ -145,11 +145,6 @@ def test_an_architecture_is_trained_to_its_own_loss_and_gradients_or_refused(
         return
     learner, plain = admit(config, order, world)
     targets = int(order.targets[0])
-    total = 0.0
-    for batch in order.micro_batches(0, micro_rows=2):
-        losses = learner(batch, ROW)
-        (losses.sum() / targets).backward()
-        total += float(losses.detach().sum()) / targets
     expected = 0.0
     for index in [int(i) for row in range(2) for i in order.plans[0].row(row)]:
         tokens, learned = (torch.from_numpy(array.astype("int64")) for array in order.data.example(index))
@@ -158,6 +153,19 @@ def test_an_architecture_is_trained_to_its_own_loss_and_gradients_or_refused(
         loss = nn.functional.cross_entropy(logits, labels[1:], ignore_index=IGNORED, reduction="sum") / targets
         loss.backward()
         expected += float(loss.detach())
+    sharded = build_learner(copy.deepcopy(config), world, precision=torch.float32, shard_alone=True).train()
+    load_weights(sharded, plain.state_dict())
+    for one in (learner, sharded):
+        compare(one, plain, expected, order)
+
+
+def compare(learner: Learner, plain: Any, expected: float, order: Order) -> None:
+    """Loss and all gradients of a learner, packed, with those of a plain model."""
+    targets, total = int(order.targets[0]), 0.0
+    for batch in order.micro_batches(0, micro_rows=2):
+        losses = learner(batch, ROW)
+        (losses.sum() / targets).backward()
+        total += float(losses.detach().sum()) / targets
     assert total == pytest.approx(expected, rel=1e-5)
     found = {name: whole(p.grad) for name, p in learner.model.named_parameters() if p.grad is not None}
     wanted = {name: p.grad for name, p in plain.named_parameters() if p.grad is not None}

@@ -246,7 +246,7 @@ def test_steps_that_are_not_finite_are_skipped_counted_and_end_the_run(
     def poisoned(learner: Any, optimizer: Any, order: Any, step: int, *rest: Any, **named: Any) -> Any:
         if step == 3:
             with torch.no_grad():
-                learner.model.model.norm.weight.to_local().fill_(float("inf"))
+                learner.model.model.norm.weight.fill_(float("inf"))
         return taken(learner, optimizer, order, step, *rest, **named)
 
     monkeypatch.setattr(train, "take_step", poisoned)
