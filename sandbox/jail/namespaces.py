@@ -1,9 +1,9 @@
 """A jail for one run: a process that is init of fresh namespaces, and the steps by which a program's process enters.
 
-The init runs nothing: it waits, in its maker's memory (`linux.clone_waiter`), and keeps the namespaces. Killing it
-makes the kernel kill every process inside, whatever they did with sessions, groups or signals, before the kill is
-over. A program's process is forked by a zygote straight into the pid namespace (`setns` before the fork), so that a
-warm zygote's memory is copied once.
+The init runs nothing of the program's: it waits, in its maker's memory (`init.py`), keeps the namespaces, and collects
+what the program leaves without a parent. Killing it makes the kernel kill every process inside, whatever they did with
+sessions, groups or signals, before the kill is over. A program's process is forked by a zygote straight into the pid
+namespace (`setns` before the fork), so that a warm zygote's memory is copied once.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ import traceback
 from collections.abc import Callable, Iterator
 from typing import NamedTuple, NoReturn
 
-from sandbox.jail import linux, pod, seccomp, tree
+from sandbox.jail import init, linux, pod, seccomp, tree
 
 _INSIDE = linux.CLONE_NEWNS | linux.CLONE_NEWIPC
 _SAME_FOR_ALL = {
@@ -29,6 +29,7 @@ _SAME_FOR_ALL = {
     resource.RLIMIT_SIGPENDING: 1024,
 }
 _DESCRIPTORS = 256
+_END_SECONDS = 10.0  # the kernel ends what is in a pid namespace within milliseconds
 # It refuses to set these two; queues are refused by the filter there as here.
 _LEFT_OUT_BY_GVISOR = (resource.RLIMIT_MSGQUEUE, resource.RLIMIT_SIGPENDING)
 
@@ -109,16 +110,13 @@ def fork(child: Callable[[], NoReturn], *, report_to_nobody: bool = False) -> in
 
 
 class Jail:
-    """Fresh pid, mount and IPC namespaces with an empty box of `file_bytes`, held by an init that only waits.
-
-    Its maker ignores SIGCHLD, and so the init does: the kernel reaps the orphans of both.
-    """
+    """Fresh pid, mount and IPC namespaces with an empty box of `file_bytes`, held by an init that only waits."""
 
     def __init__(self, forker: Forker, *, uid: int, gid: int, userns: bool, file_bytes: int) -> None:
         self.uid, self.gid, self.userns, self.file_bytes = uid, gid, userns, file_bytes
         self._stack = ctypes.create_string_buffer(linux.WAITER_STACK_BYTES)
         user = linux.CLONE_NEWUSER if userns else 0
-        self.pid = linux.clone_waiter(_INSIDE | linux.CLONE_NEWPID | user, self._stack)
+        self.pid = linux.clone_waiter(_INSIDE | linux.CLONE_NEWPID | user, init.code(), self._stack)
         self.pidfd = os.pidfd_open(self.pid)
         try:
             if userns:
@@ -129,10 +127,12 @@ class Jail:
             self._end_init()
             raise
 
-    def _end_init(self) -> None:
+    def _end_init(self) -> float:
         self.kill()
-        linux.wait_for_end_of(self.pid)
+        if not select.select([self.pidfd], [], [], _END_SECONDS)[0]:
+            raise TimeoutError(f"a jail's processes did not end within {_END_SECONDS:g} seconds of their kill")
         os.close(self.pidfd)
+        return linux.collect(self.pid)
 
     def hold(self, pid: int) -> None:
         """The program's process has started; the init holds it already."""
@@ -146,11 +146,15 @@ class Jail:
         """Whether the init ends now, and with it all that was inside."""
         return ends_now(self.pidfd)
 
-    def end(self) -> None:
-        """Return when every process inside is gone, and with them the mounts."""
-        self._end_init()
+    def end(self) -> float:
+        """Return when every process inside is gone, and with them the mounts; the CPU seconds of the orphans inside.
+
+        Those that had ended before: what was alive, `ProcessTable.cpu_of_others` had to see before.
+        """
+        seconds = self._end_init()
         for descriptor in (self.box, self.work):
             os.close(descriptor)
+        return seconds
 
 
 def ends_now(pidfd: int) -> bool:

@@ -11,9 +11,11 @@ import contextlib
 import errno
 import os
 import re
+from collections.abc import Collection
 
 MOST_BYTES = 4 << 20  # of one file: 20,000 mappings fit; a program may make more, and longer names
 LOOK_SECONDS = 0.02
+_TICKS = os.sysconf("SC_CLK_TCK")  # a second
 _KIB = re.compile(r"^(\w+):\s+(\d+) kB", re.MULTILINE)
 
 
@@ -92,13 +94,27 @@ class Watch:
                 return number
         return None
 
-    def family(self, *roots: int) -> list[int]:
-        """`roots` and all their descendants."""
-        found, todo = [], list(roots)
+    def family(self, *roots: int, without: Collection[int] = ()) -> list[int]:
+        """`roots` and all their descendants, each once, but for those in `without` and what descends from them."""
+        found: dict[int, None] = {}
+        todo = list(roots)
         while todo:
-            found.append(pid := todo.pop())
-            todo.extend(self.children(pid))
-        return found
+            if (pid := todo.pop()) not in found:  # a branch's process descends from its init: both are roots
+                found[pid] = None
+                todo.extend(child for child in self.children(pid) if child not in without)
+        return list(found)
+
+    def may_compute(self, pid: int) -> bool:
+        """Whether the process is neither stopped nor dead."""
+        with contextlib.suppress(OSError):
+            return self._fields_of_stat(pid)[3] not in "TtZX"
+        return False
+
+    def own_cpu_seconds(self, pid: int) -> float:
+        """CPU time of the process alone, to 10 ms."""
+        with contextlib.suppress(OSError):
+            return sum(map(int, self._fields_of_stat(pid)[14:16])) / _TICKS
+        return 0.0
 
     def cpu_seconds(self, pids: list[int]) -> float:
         """CPU time of these processes and of those of their children that are waited for."""
@@ -106,7 +122,7 @@ class Watch:
         for pid in pids:
             with contextlib.suppress(OSError):
                 ticks += sum(map(int, self._fields_of_stat(pid)[14:18]))
-        return ticks / os.sysconf("SC_CLK_TCK")
+        return ticks / _TICKS
 
     def in_use(self, pids: list[int], inherited: int) -> int:
         """Memory of these processes beyond what each has from its zygote; pages two of them share count twice."""

@@ -58,8 +58,8 @@ class Branch:
         with contextlib.suppress(ProcessLookupError):
             signal.pidfd_send_signal(self.pidfd, signal.SIGKILL)
 
-    def end(self) -> None:
-        """Return when every process inside is gone. The init is reaped by the parent's."""
+    def end(self) -> float:
+        """Return when every process inside is gone. The init is reaped by the parent's, to which it leaves its time."""
         self.kill()
         ended = select.select([self.pidfd], [], [], _END_SECONDS)[0]
         for descriptor in (self.pidfd, self.box, self.work):
@@ -67,6 +67,7 @@ class Branch:
                 os.close(descriptor)
         if not ended:
             raise TimeoutError(f"a branch's processes did not end within {_END_SECONDS:g} seconds of their kill")
+        return 0.0
 
 
 class Furnisher:

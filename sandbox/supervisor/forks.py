@@ -25,6 +25,7 @@ from sandbox.supervisor.life import Host, Life
 from sandbox.supervisor.outbox import Outbox
 from sandbox.supervisor.poll import Poll
 from sandbox.supervisor.process_table import ProcessTable
+from sandbox.supervisor.rest import Rest
 
 _LOST = "the session ended before it could be forked"
 
@@ -51,10 +52,11 @@ class Forks:
         processes: ProcessTable,
         poll: Poll,
         outbox: Outbox,
+        rest: Rest,
         adopt: Callable[[Life], None],
     ) -> None:
         self._host, self._jailer, self._processes = host, jailer, processes
-        self._poll, self._outbox, self._adopt = poll, outbox, adopt
+        self._poll, self._outbox, self._rest, self._adopt = poll, outbox, rest, adopt
         self._under_way: list[Fork] = []
         self._ready = Furnisher(host.proc) if host.isolated else None
 
@@ -81,6 +83,7 @@ class Forks:
         except OSError:
             furnisher.close()
             raise
+        self._rest.end(parent)
         return Fork(name, parent, furnisher, time.monotonic() + FORK_SECONDS)
 
     def seconds_to_deadline(self) -> float:
@@ -130,10 +133,10 @@ class Forks:
         except BaseException:
             line.close()
             raise
-        fork.parent.branches += 1
         self._close(fork)
         life = Life(fork.name, fork.jail, group, True, line, kind=fork.parent.kind, parent=fork.parent)
         life.pid, life.numbers = pid, [number, fork.number]
+        fork.parent.branches.append(life)
         self._adopt(life)
 
     def _give_up(self, fork: Fork, error: SandboxError | OSError) -> None:
@@ -145,6 +148,7 @@ class Forks:
 
     def _close(self, fork: Fork) -> None:
         self._under_way.remove(fork)
+        self._rest.begin(fork.parent)
         self._poll.unwatch(fork.furnisher.line.fileno())
         fork.furnisher.close()
         if self._ready is None:  # while nobody waits for the next

@@ -48,8 +48,9 @@ class Cell:
 
     name: str
     began: float
-    cpu_before: float
+    cpu_before: float  # of the first process alone
     limits: Limits
+    others_before: float = 0.0  # CPU seconds, of the other processes
     why: str | None = None  # timeout or cancelled, once we have decided to end it
     looked_at: float = 0.0  # when its memory was, where no control group counts it
     unheard_since: float = math.inf  # its process has ended by then, of which nobody has told us yet
@@ -58,7 +59,7 @@ class Cell:
         self.looked_at = self.began
 
 
-@dataclass
+@dataclass(eq=False)
 class Life:
     """A jailed program's process: a run, a session between its opening and its end, or one that waits for a run."""
 
@@ -74,7 +75,12 @@ class Life:
     kind: str = "bare"  # of its zygote, see `sandbox/engine/libraries.py`
     numbers: list[int] = field(default_factory=list)  # its process and its init, as /proc numbers them
     parent: Life | None = None  # of a forked session
-    branches: int = 0  # live sessions whose namespaces are nested in this one's
+    branches: list[Life] = field(default_factory=list)  # sessions whose namespaces are nested in this one's
+    others_cpu: float = 0.0  # CPU seconds of all its processes but the first, as last seen; see `ProcessTable`
+    foreign_cpu: float = 0.0  # what in there was its branches', which have ended
+    living_cpu: float = 0.0  # of processes that we have killed, which nobody collects
+    rest_at: float = math.inf  # when its processes are to be stopped; see `Rest`
+    stopped: list[int] = field(default_factory=list)  # which have been
     spoke: bool = False  # a session: it has said something, so its process is in its jail
     over: bool = False  # it has ended, but its namespaces hold its branches
     given_up_at: float = math.inf  # when to do without word of its end

@@ -16,6 +16,7 @@ Here are the engine's orders, and what zygotes and sessions say. The slot's part
     jailer         makes the jails
     preforked      processes that wait in theirs for a program
     forks          the forks of sessions that are under way
+    rest           stops sessions between two cells
     watchdog       finds what is over its time or memory
     reaper         ends lives and tells the engine
     outbox         what the engine is told
@@ -45,6 +46,7 @@ from sandbox.supervisor.poll import Poll
 from sandbox.supervisor.preforked import Preforked
 from sandbox.supervisor.process_table import ProcessTable
 from sandbox.supervisor.reaper import EMPTIED_LOOK_SECONDS, FROM_OUTSIDE, Reaper
+from sandbox.supervisor.rest import Rest
 from sandbox.supervisor.watchdog import Watchdog
 from sandbox.supervisor.zygotes import Zygotes
 
@@ -71,8 +73,10 @@ class Slot:
         self._processes = ProcessTable(host.proc, self._zygotes)
         self._preforked = Preforked(host, self._jailer, self._zygotes, self._lives)
         self._watchdog = Watchdog(self._lives, self._processes, self._zygotes)
+        self._rest = Rest(self._lives, self._processes)
         self._reaper = Reaper(self._outbox, self._lives, self._poll, self._processes, self._zygotes)
-        self._forks = Forks(host, self._jailer, self._processes, self._poll, self._outbox, self._adopt_branch)
+        self._forks = Forks(host, self._jailer, self._processes, self._poll, self._outbox, self._rest,
+                            self._adopt_branch)  # fmt: skip
         self._poll.watch(engine.fileno(), self._on_engine)
         signal.signal(signal.SIGINT, signal.SIG_DFL)  # no handler: see linux.clone_waiter
         # A dead zygote's programs become children of this process; their jail ends only when they are reaped.
@@ -89,11 +93,13 @@ class Slot:
             self._judge()
             self._sparing(None, self._forks.end_overdue)
             self._sparing(None, self._reaper.remove_emptied)
+            for life in self._rest.due():
+                self._sparing(life, partial(self._stop, life))
             self._outbox.flush()
 
     def _waits(self) -> list[float]:
         """The seconds until something besides a limit wants to be looked at."""
-        waits = [self._forks.seconds_to_deadline()]
+        waits = [self._forks.seconds_to_deadline(), self._rest.seconds_to_next()]
         waits += [EMPTIED_LOOK_SECONDS] if self._reaper.emptied else []
         waits += [RETRY_SECONDS] if self._outbox.waits else []
         return waits
@@ -150,6 +156,11 @@ class Slot:
                 self._outbox.send({"failed": life.cell.name, "reason": reason})
             if life.session:
                 self._outbox.send({"ended": life.name, "reason": reason})
+
+    def _stop(self, life: Life) -> None:
+        if not self._rest.stop(life):
+            life.why_ended = "its processes could not be stopped between two cells"
+            self._reaper.kill(life)
 
     def _leave(self) -> NoReturn:
         if not self._host.isolated:  # elsewhere the kernel ends them with this process
@@ -245,7 +256,8 @@ class Slot:
     def _begin_cell(self, life: Life, message: wire.Message, descriptors: list[int]) -> None:
         """Let a process run what `descriptors` bring. Raises OSError if it is gone, or reads no more."""
         assert life.line is not None
-        life.cell = Cell(message["id"], time.monotonic(), life.cpu_seconds(), message["limits"])
+        self._rest.end(life)
+        life.cell = Cell(message["id"], time.monotonic(), life.cpu_seconds(), message["limits"], life.others_cpu)
         if life.group is not None:
             if not life.session:
                 life.group.take_stock()
@@ -260,6 +272,7 @@ class Slot:
 
     def _adopt_branch(self, life: Life) -> None:
         self._lives[life.name] = life
+        self._rest.begin(life)
         self._listen(life)
         self._opened(life, life.jail.pid, life.pid)
 
@@ -338,8 +351,10 @@ class Slot:
         elif not life.spoke and word == _READY:
             life.spoke = True
         elif word or sender:
-            life.spoke = True
+            life.spoke, busy = True, life.cell is not None
             self._reaper.end_cell(life)
+            if busy and life.cell is None:
+                self._rest.begin(life)
         elif isinstance(life.jail, Branch):  # its init, which holds the line too, is gone: no one will tell us
             self._end(life, None, life.cpu_seconds(), 0, lost=None if life.ended_by_us else FROM_OUTSIDE)
         else:  # closed by the program: it can never answer again

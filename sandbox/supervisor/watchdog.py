@@ -58,7 +58,7 @@ class Watchdog:
         # Only from here on can several processes have used up together what one may use.
         if not life.pid or now - cell.began <= cell.limits["cpu_seconds"] / _CORES:
             return False
-        used = self._processes.watch.cpu_seconds(self._processes.family(life)) - cell.cpu_before
+        used = self._processes.cpu_seconds(life) - cell.cpu_before - cell.others_before
         return bool(used > cell.limits["cpu_seconds"])
 
     def has_ended_by_itself(self, life: Life) -> bool:

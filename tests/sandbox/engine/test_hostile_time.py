@@ -71,3 +71,44 @@ def test_a_cell_has_its_cpu_time_to_itself(box: Any) -> None:
     for _ in range(4):
         assert box.cell(session, work, limits={"cpu_seconds": 1.0}).status == "ok"
     assert box.cell(session, "while True: pass", limits={"cpu_seconds": 0.3}).status == "timeout"
+
+
+SPEND = (
+    "import os, time\ndef spend(seconds):\n"
+    "    end = time.process_time() + seconds\n    while time.process_time() < end: pass\n"
+)
+# Each leg is an orphan's: the one before has ended, and nobody has waited for it.
+RELAY = SPEND + (
+    "r, w = os.pipe()\ndef leg(k):\n    spend(0.2)\n"
+    "    if k == 0: os.write(w, b'x')\n    elif os.fork() == 0: leg(k - 1)\n"
+    "    os._exit(0)\nif os.fork() == 0:\n    if os.fork() == 0: leg({})\n    os._exit(0)\nos.wait()\nos.read(r, 1)\n"
+)
+
+
+def test_cpu_time_of_orphans_counts(must: Callable[..., ExecResult]) -> None:
+    assert must(RELAY.format(2), {"wall_seconds": 9.0}, {"status": "ok"}).cpu_seconds >= 0.5
+    result = must(RELAY.format(40), {"wall_seconds": 30.0, "cpu_seconds": 0.6}, {"status": "timeout"})
+    assert 0.5 <= result.cpu_seconds < 3
+
+
+def test_cpu_time_of_what_a_program_leaves_behind_counts(must: Callable[..., ExecResult]) -> None:
+    left = SPEND + "r, w = os.pipe()\nif os.fork() == 0: spend(0.3); os.write(w, b'x'); spend(60)\nos.read(r, 1)\n"
+    assert must(left, {"wall_seconds": 9.0}, {"status": "ok"}).cpu_seconds >= 0.28
+
+
+def test_cpu_time_of_children_is_the_cell_s_that_had_them(box: Any) -> None:
+    session = box.do("open")
+    child = SPEND + "if os.fork() == 0: spend(0.3); os._exit(0)\nos.wait()"
+    for _ in range(4):
+        result = box.cell(session, child, limits={"cpu_seconds": 1.0})
+        assert result.status == "ok"
+        assert 0.28 <= result.cpu_seconds < 0.9, result
+    idle = box.cell(session, "time.sleep(0.7)", limits={"cpu_seconds": 0.5})
+    assert (idle.status, idle.cpu_seconds < 0.2) == ("ok", True), idle
+    box.do("close", session=session)
+
+
+def test_a_cell_whose_children_use_up_its_cpu_time_is_a_timeout(box: Any) -> None:
+    session = box.do("open")
+    code = SPEND + "while True:\n    if os.fork() == 0: spend(0.1); os._exit(0)\n    os.wait()"
+    assert box.cell(session, code, limits={"cpu_seconds": 0.5}).status == "timeout"
