@@ -86,6 +86,7 @@ class ExecRequest:
 
     `mode` "notebook" reports the value of the last expression, as a notebook would; "script" does not.
     `files` are written into the working directory first; `fetch` names files to bring back from it.
+    `fetch_figures`: bring back what it shows with matplotlib, too, as `figure-1.png` and so on, at most 20 a request.
     `queue_seconds` bounds the wait for a free slot; the program's own clock starts when the program starts.
     `key` makes a retry of the same request harmless: the first outcome is returned again.
     """
@@ -95,6 +96,7 @@ class ExecRequest:
     stdin: str = ""
     files: Mapping[str, bytes] = field(default_factory=dict)
     fetch: tuple[str, ...] = ()
+    fetch_figures: bool = False
     limits: Limits = Limits()
     seed: int = 0
     queue_seconds: float = 60.0
@@ -146,7 +148,8 @@ class ExecResult:
     `value` is the repr of the last expression (notebook mode), None if there was none or it was None.
     `exit_code` is None if the program was ended by a signal or a limit. `lossy_decode`: some output was not
     UTF-8 and was decoded with replacement. `wall_seconds` and `cpu_seconds` are the program's own,
-    `queue_seconds` what it waited before. `state_lost`: a session was ended by this cell (limit or exit).
+    `queue_seconds` what it waited before. `figures_shown` counts what it showed with matplotlib, by its own word.
+    `state_lost`: a session was ended by this cell (limit or exit).
     """
 
     status: Status
@@ -163,6 +166,7 @@ class ExecResult:
     queue_seconds: float = 0.0
     peak_memory_bytes: int = 0
     files: Mapping[str, bytes] = field(default_factory=dict)
+    figures_shown: int = 0
     isolation: Isolation = "jail"
     state_lost: bool = False
 

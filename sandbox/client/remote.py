@@ -294,6 +294,8 @@ def _encode(request: ExecRequest) -> bytes:
         body["files"] = files_to_json(request.files)
     if request.fetch:
         body["fetch"] = list(request.fetch)
+    if request.fetch_figures:
+        body["fetch_figures"] = True
     return json.dumps(body).encode()
 
 

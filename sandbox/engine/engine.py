@@ -21,7 +21,7 @@ from typing import Any, Literal
 from sandbox.engine.descriptors import EXHAUSTED, check_limit, needed, raise_limit
 from sandbox.engine.pipes import Pipes
 from sandbox.engine.pool import Pool, SlotHandle
-from sandbox.engine.results import fetch, make_result
+from sandbox.engine.results import fetch, figures_drawn, make_result
 from sandbox.errors import Overloaded, SandboxUnavailable, SessionBusy, SessionLost
 from sandbox.jail import choose_tier
 from sandbox.types import ExecRequest, ExecResult, Isolation, Limits
@@ -226,8 +226,9 @@ class Engine:
             pipes.drain()
         finally:
             pipes.close()
+        names = request.fetch + (figures_drawn(pipes.report()) if request.fetch_figures else ())
         try:
-            files = await _fetch(work, request.fetch)
+            files = await _fetch(work, names)
         except (OSError, SandboxUnavailable) as error:
             if session is None:
                 raise _exhausted(error) from None

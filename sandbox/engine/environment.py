@@ -9,10 +9,14 @@ from __future__ import annotations
 ENVIRONMENT = {
     "PATH": "/usr/local/bin:/usr/bin:/bin",
     "HOME": "/box/work",
+    "USER": "sandbox",
+    "LOGNAME": "sandbox",
     "LANG": "C.UTF-8",
     "TZ": "UTC",
     "PYTHONHASHSEED": "0",
     "PYTHONDONTWRITEBYTECODE": "1",
+    # Numbers of more than 4,300 digits are printed: a program has a time limit, whatever it takes its time for.
+    "PYTHONINTMAXSTRDIGITS": "0",
     "MPLBACKEND": "Agg",
     "MPLCONFIGDIR": "/box/tmp",
     # One thread each: two libraries that start as many as there are cores make everything slower, and no thread may

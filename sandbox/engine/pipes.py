@@ -31,7 +31,7 @@ class Pipes:
         self._claims = bytearray()
         self._most_claims = report_budget(budget)
         payload = {"code": request.code, "mode": request.mode, "seed": request.seed, "output_bytes": budget,
-                   "files": files_to_json(request.files)}  # fmt: skip
+                   "files": files_to_json(request.files), "figures": request.fetch_figures}  # fmt: skip
         self._loop = asyncio.get_running_loop()
         self._theirs: list[int] = []
         self._sinks: dict[int, Callable[[bytes], None]] = {}  # by our end of the pipe

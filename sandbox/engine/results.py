@@ -10,6 +10,7 @@ from __future__ import annotations
 import io
 import json
 import os
+import re
 import stat
 import time
 from collections.abc import Mapping
@@ -24,7 +25,10 @@ from sandbox.types import ExecError, ExecRequest, ExecResult, Isolation, Status,
 ERROR_TEXT_BYTES = 16 * 1024  # what the runner keeps of a message and of a traceback
 _CHUNK = 4 << 20  # of a file, read at a time
 _MOST_CUT = 1 << 40  # bytes that a value can have lost: beyond any memory limit it is a lie
-_UNREADABLE = {"value": None, "value_cut": 0, "error": None}
+_UNREADABLE = {"value": None, "value_cut": 0, "error": None, "figures": 0}
+_FIGURE = re.compile(r"figure-[0-9]{1,6}\.png")
+MOST_FIGURE_FILES = 20  # as `sandbox/guest/figures.py` draws at most
+_MOST_FIGURES = 10_000  # shown by one program: beyond any time limit it is a lie
 
 
 def report_budget(output_bytes: int) -> int:
@@ -46,12 +50,23 @@ def read_report(data: bytes, output_bytes: int) -> dict[str, Any]:
         content, cut = cut_middle(_sound(value).encode(), output_bytes + 64)
         report["value"] = content.decode()
         report["value_cut"] = cut or (value_cut if type(value_cut) is int and 0 < value_cut < _MOST_CUT else 0)
+    if type(figures := claims.get("figures")) is int and 0 < figures <= _MOST_FIGURES:
+        report["figures"] = figures
     if isinstance(error, dict) and all(isinstance(error.get(name), str) for name in ("type", "message", "traceback")):
         texts = (
             cut_middle(_sound(error[n]).encode(), ERROR_TEXT_BYTES + 64)[0] for n in ("type", "message", "traceback")
         )
         report["error"] = ExecError(*(text.decode() for text in texts))
     return report
+
+
+def figures_drawn(data: bytes) -> tuple[str, ...]:
+    """The files that a report says its program's figures were drawn into: names that only a figure has."""
+    try:
+        names = json.loads(data).get("figure_files", [])
+        return tuple(dict.fromkeys(name for name in names[:MOST_FIGURE_FILES] if _FIGURE.fullmatch(name)))
+    except (ValueError, RecursionError, AttributeError, TypeError, KeyError):
+        return ()
 
 
 def _sound(text: str) -> str:
@@ -100,6 +115,7 @@ def make_result(
         queue_seconds=queue_seconds,
         peak_memory_bytes=seen["peak"],
         files=files,
+        figures_shown=report["figures"] if finished else 0,
         isolation=isolation,
         state_lost=session and not seen["alive"],
     )

@@ -4,18 +4,18 @@ It shares its process with the user's code, so nothing it says is trusted: it wr
 (value, exception, exit code), and the parent believes of it only what concerns the program's own outcome. Limits,
 times and signals are seen by the parent.
 
-The value of the last expression is found by AST, as IPython does (IPython.core.interactiveshell, run_ast_nodes).
+A program that is a script is Python's own business; a notebook's cell is read and run by `sandbox/guest/notebook.py`.
 """
 
 from __future__ import annotations
 
-import ast
 import atexit
 import contextlib
 import io
 import linecache
 import os
 import random
+import re
 import signal
 import socket
 import sys
@@ -26,7 +26,9 @@ from json import dumps, loads  # by name: a session may put something else into 
 from typing import Any, NoReturn
 
 from sandbox import cores, wire
-from sandbox.guest.display import pretty
+from sandbox.guest import ipython
+from sandbox.guest.figures import FIGURES
+from sandbox.guest.notebook import Notebook
 from sandbox.jail import linux, seccomp, tree
 from sandbox.streams import cut_middle
 
@@ -40,18 +42,25 @@ class Program:
         self.module = types.ModuleType("__main__")
         self.module.__dict__["__builtins__"] = __builtins__
         self.cells: list[str] = []
+        self.notebook = Notebook(self.module.__dict__)
         sys.modules["__main__"] = self.module
 
-    def run(self, code: str, mode: str) -> dict[str, Any]:
-        """Run one cell; the report on it, JSON-ready: `value`, `error` and `exit_code`."""
-        name = "program.py" if not self.cells and mode == "script" else f"<cell {len(self.cells) + 1}>"
+    def run(self, code: str, mode: str, *, draw: bool = False) -> dict[str, Any]:
+        """Run one cell; the report on it, JSON-ready: `value`, `error`, `exit_code` and `figures`.
+
+        `draw`: what it shows with matplotlib is drawn into the files that `figure_files` names.
+        """
+        script = mode == "script"
+        name = "program.py" if not self.cells and script else f"<cell {len(self.cells) + 1}>"
         self.cells.append(name)
         linecache.cache[name] = (len(code), None, code.splitlines(keepends=True), name)
         report: dict[str, Any] = {"value": None, "error": None, "exit_code": 0}
+        FIGURES.begin(wanted=draw, notebook=not script)
         try:
-            value = self._execute(code, name, mode)
-            if value is not None:
-                report["value"] = pretty(value)
+            if script:
+                self._run_script(code, name)
+            else:
+                report["value"] = self.notebook.run(code, name, show=True)
         except SystemExit as error:
             report["exit_code"], report["exit"] = _exit_code(error), True
             if report["exit_code"]:
@@ -59,30 +68,33 @@ class Program:
         except BaseException as error:  # noqa: BLE001 - whatever the user's code raises is its outcome
             report["exit_code"] = 1
             report["error"] = describe(error, set(self.cells))
+        FIGURES.end()
+        report["figures"], report["figure_files"] = FIGURES.shown, FIGURES.files
         return report
 
-    def _execute(self, code: str, name: str, mode: str) -> object:
-        if mode != "notebook":
-            exec(compile(code, name, "exec", dont_inherit=True), self.module.__dict__)
-            return None
-        tree = ast.parse(code, name)
-        last = tree.body[-1] if tree.body else None
-        if not isinstance(last, ast.Expr) or _hushed(code):
-            exec(compile(tree, name, "exec", dont_inherit=True), self.module.__dict__)
-            return None
-        tree.body.pop()
-        exec(compile(tree, name, "exec", dont_inherit=True), self.module.__dict__)
-        return eval(compile(ast.Expression(last.value), name, "eval", dont_inherit=True), self.module.__dict__)
+    def _run_script(self, code: str, name: str) -> None:
+        if name == "program.py":
+            self.module.__dict__["__file__"] = os.path.abspath(name)
+            if _ASKS_FOR_ITS_FILE.search(code):
+                _write_program(name, code)
+        try:
+            compiled = compile(code, name, "exec", dont_inherit=True)
+        except SyntaxError:
+            compiled = None
+        if compiled is None:  # as a notebook's cell would be read, so that a program is one thing in both modes
+            self.notebook.run(code, name, show=False)
+        else:
+            exec(compiled, self.module.__dict__)
 
 
-def _hushed(code: str) -> bool:
-    """Whether the cell ends with a semicolon, which in a notebook means: do not show the value."""
-    if ";" not in code:
-        return False
-    last = code.rstrip().splitlines()[-1]
-    while not last.endswith(";") and "#" in last:
-        last = last[: last.rindex("#")].rstrip()
-    return last.endswith(";")
+# What reads a program's own file: multiprocessing imports it in each process that it starts anew.
+_ASKS_FOR_ITS_FILE = re.compile(r"__file__|\bmultiprocessing\b|\bconcurrent\.futures\b|\bprogram\.py\b")
+
+
+def _write_program(name: str, code: str) -> None:
+    """Put a script where its `__file__` says it is, unless the request brought a file of that name."""
+    with contextlib.suppress(OSError), open(name, "x", encoding="utf-8", errors="surrogatepass") as file:
+        file.write(code)
 
 
 def _exit_code(error: SystemExit) -> int:
@@ -207,6 +219,7 @@ class Stage:
 
     def __init__(self) -> None:
         self.program = Program()
+        ipython.install(self.program.notebook)
         sys.argv = ["program.py"]
         stdin, (reading, writing) = wire.file_of(b""), os.pipe()  # of the kinds that a program's will be
         own = [os.dup(number) for number in range(3)]
@@ -241,7 +254,7 @@ def run_once(stage: Stage, oom_score: int) -> NoReturn:
     unwritten = _write_files(request["files"]) if request["files"] else None
     _seed(request["seed"])
     sys.path.insert(0, "")
-    report = unwritten or stage.program.run(request["code"], request["mode"])
+    report = unwritten or stage.program.run(request["code"], request["mode"], draw=request["figures"])
     _finish(stage.streams)
     with contextlib.suppress(OSError):  # the user closed it: the parent then knows the exit code only
         _write_report(REPORT_FD, report, request["output_bytes"])
@@ -351,7 +364,7 @@ def _run_cell(program: Program, descriptors: list[int]) -> dict[str, Any]:
     unwritten = _write_files(request["files"]) if request["files"] else None
     if not program.cells:
         _seed(request["seed"])
-    report = unwritten or program.run(request["code"], request["mode"])
+    report = unwritten or program.run(request["code"], request["mode"], draw=request["figures"])
     if report.get("exit"):
         _finish(streams)
     streams.flush()

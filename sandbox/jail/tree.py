@@ -7,6 +7,7 @@ directory, /tmp and /dev/shm. Few mounts, because every run copies them.
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
 import site
@@ -85,6 +86,7 @@ def assemble(paths: list[str]) -> None:
             os.symlink(place_of(os.readlink(path)), place)
         else:
             _bind(sources[path], place, linux.ATTR_RDONLY | linux.ATTR_NOSUID | linux.ATTR_NODEV)
+    _name_the_interpreter()
     os.makedirs(_STAGE + "/dev", exist_ok=True)
     for name, source in devices.items():
         _bind(source, f"{_STAGE}/dev/{name}", linux.ATTR_RDONLY | linux.ATTR_NOSUID | linux.ATTR_NOEXEC)
@@ -95,6 +97,14 @@ def assemble(paths: list[str]) -> None:
     os.chdir(_STAGE)
     linux.pivot_root_here()
     _follow_the_move()
+
+
+def _name_the_interpreter() -> None:
+    """Let `python` and `python3` stand beside this interpreter, as programs call it, where its folder has them not."""
+    folder, name = os.path.split(_STAGE + place_of(sys.executable))
+    for other in ("python", "python3"):
+        with contextlib.suppress(OSError):  # it is there; or the folder is not ours, and read-only
+            os.symlink(name, os.path.join(folder, other))
 
 
 def _bind(source: int, place: str, attributes: int) -> None:

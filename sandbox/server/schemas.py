@@ -99,7 +99,9 @@ class ExecuteBody(_Request):
 
     code: str = Field(description="Python source.")
     mode: Literal["notebook", "script"] = Field(
-        "notebook", description="notebook: the value of the last expression is reported. script: it is not."
+        "notebook",
+        description="notebook: the value of the last expression is reported, and the names of a notebook are there. "
+        "script: neither.",
     )
     stdin: str = Field("", description="What the program reads from standard input, text.")
     files: dict[str, Base64] = Field(
@@ -108,6 +110,10 @@ class ExecuteBody(_Request):
     )
     fetch: list[str] = Field(
         default_factory=list, max_length=256, description="Relative paths of files to bring back afterwards."
+    )
+    fetch_figures: bool = Field(
+        False,
+        description="Bring back the figures that it shows with matplotlib, too, as figure-1.png and so on, at most 20.",
     )
     limits: LimitsBody | None = Field(
         None, description="What the run may use. Left out: the session's own limits in a session, else the defaults."
@@ -134,6 +140,7 @@ class ExecuteBody(_Request):
             stdin=self.stdin,
             files=files,
             fetch=tuple(self.fetch),
+            fetch_figures=self.fetch_figures,
             limits=self.limits.limits() if self.limits is not None else limits,
             seed=self.seed,
             queue_seconds=self.queue_seconds,
@@ -214,6 +221,7 @@ class ResultAnswer(BaseModel):
     queue_seconds: float = Field(description="Time before it began, seconds.", examples=[0.0003])
     peak_memory_bytes: int = Field(description="Most memory at a time, bytes.", examples=[41943040])
     files: dict[str, Base64] = Field(description="The files asked for that exist: path to contents in base64.")
+    figures_shown: int = Field(description="Figures that it showed with matplotlib, count.", examples=[0])
     isolation: str = Field(description="The isolation it ran in: jail, pod, none.", examples=["jail"])
     state_lost: bool = Field(description="The cell ended its session (limit or exit).", examples=[False])
 

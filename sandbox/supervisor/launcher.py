@@ -71,6 +71,7 @@ def _warden(channel: socket.socket, settings: dict[str, Any], host: Host) -> NoR
     if host.isolated:
         linux.unshare(linux.CLONE_NEWNS)  # here and not before: the launcher must still see the host's folders
         tree.assemble(settings["paths"])
+    os.environ["PATH"] = os.path.dirname(sys.executable) + os.pathsep + os.environ["PATH"]  # programs call "python"
     if host.pod:
         pod.adopt_orphans()
         pod.readable()

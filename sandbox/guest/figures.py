@@ -1,0 +1,67 @@
+"""Figures that a program shows: counted, and drawn into PNG files where the request asks for them.
+
+There is no screen. `plt.show()` shows every open figure; in a notebook a figure that is open when its cell ends is
+shown, too, and whatever was shown is closed, as Jupyter does. A script's stay open, as on any machine without a screen.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import sys
+from typing import Any
+
+MOST_FILES = 20  # drawn for one run or cell; more are counted only
+
+
+class Figures:
+    """Those of one program or session. Files are `figure-1.png` and so on, in the folder that it began in."""
+
+    def __init__(self) -> None:
+        self.shown = 0
+        self.files: list[str] = []
+        self._wanted = self._closes = False
+        self._folder = ""
+        self._number = 0
+
+    def begin(self, *, wanted: bool, notebook: bool) -> None:
+        """Before a run or a cell; `wanted`: draw what it shows."""
+        self.shown, self.files = 0, []
+        self._wanted, self._closes = wanted, notebook
+        self._folder = os.getcwd() if wanted else ""
+
+    def end(self) -> None:
+        """After it: a notebook's open figures are shown."""
+        if self._closes and "matplotlib.pyplot" in sys.modules:
+            with contextlib.suppress(Exception):  # whatever the program has made of matplotlib
+                self.show()
+
+    def show(self, *_: object, **__: object) -> None:
+        """In the place of `matplotlib.pyplot.show`."""
+        pyplot = sys.modules["matplotlib.pyplot"]
+        numbers = pyplot.get_fignums()
+        for number in numbers:
+            self.show_one(pyplot.figure(number))
+        if numbers and self._closes:
+            pyplot.close("all")
+
+    def show_one(self, figure: Any) -> None:
+        self.shown += 1
+        if not self._wanted or len(self.files) >= MOST_FILES:
+            return
+        self._number += 1
+        name = f"figure-{self._number}.png"
+        try:
+            figure.savefig(os.path.join(self._folder, name), format="png", bbox_inches="tight")
+        except Exception as error:  # noqa: BLE001 - a formula that cannot be set, say; without the wish nobody would see
+            print(f"{name} could not be drawn: {type(error).__name__}: {error}", file=sys.stderr)
+        else:
+            self.files.append(name)
+
+
+FIGURES = Figures()
+
+
+def take_over(pyplot: Any) -> None:
+    """Let `plt.show()` count, whichever backend the program chooses."""
+    pyplot.show = FIGURES.show
