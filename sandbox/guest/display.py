@@ -169,9 +169,10 @@ def _atom(value: Any) -> str:
     kind = type(value)
     if kind in _PLAIN:
         return repr(value)
-    if kind.__repr__ is object.__repr__:
+    repr_of: object = kind.__repr__
+    if repr_of is object.__repr__:
         return f"<{_name(kind)} at {id(value):#x}>"
-    if kind.__repr__ is type.__repr__:
+    if repr_of is type.__repr__:
         return _name(value)
     if kind in _FUNCTIONS:
         return f"<function {_name(value)}{_signature(value)}>"

@@ -1,4 +1,4 @@
-"""What programs import of IPython, where it is not installed: `display`, `Math`, `get_ipython` and what lies around them.
+"""What programs import of IPython, where it is not installed: `display`, `Math`, `get_ipython` and what is around them.
 
 `install` also lets two libraries be followed when they are imported: figures are counted, and tables as wide as in a
 notebook. Nothing is imported for that, and nothing is changed of a program that imports neither.
@@ -7,10 +7,12 @@ notebook. Nothing is imported for that, and nothing is changed of a program that
 from __future__ import annotations
 
 import builtins
+import importlib
 import importlib.machinery
 import sys
 import types
 from collections.abc import Callable, Sequence
+from functools import lru_cache
 from importlib.machinery import ModuleSpec
 from typing import Any
 
@@ -80,40 +82,27 @@ def get_ipython() -> Any:
     return _shell if sys._getframe(1).f_globals.get("__name__") == "__main__" else None
 
 
-class InteractiveShell:
-    """Its `ast_node_interactivity` is the notebook's: "all" shows each expression's value."""
+class _Settings(type):
+    """`InteractiveShell.ast_node_interactivity = "all"`, as notebooks write it: each expression's value is shown."""
 
-    class _Setting(type):
-        def __setattr__(cls, name: str, value: object) -> None:
-            if _shell is not None and name == "ast_node_interactivity":
-                _shell.ast_node_interactivity = value
+    def __setattr__(cls, name: str, value: object) -> None:
+        if _shell is not None and name == "ast_node_interactivity":
+            _shell.ast_node_interactivity = value
+
+
+class InteractiveShell(metaclass=_Settings):
+    """The notebook's settings, under the name of IPython's class."""
 
     @classmethod
     def instance(cls) -> Any:
         return _shell
 
 
-InteractiveShell = InteractiveShell._Setting("InteractiveShell", (InteractiveShell,), {})  # type: ignore[misc, assignment]
-
-
 def _display_names() -> dict[str, object]:
-    texts = {
-        name: type(name, (_Text,), {}) for name in ("Latex", "Markdown", "HTML", "Pretty", "Code", "TextDisplayObject")
-    }
-    others = (
-        "Image",
-        "SVG",
-        "JSON",
-        "GeoJSON",
-        "Javascript",
-        "Audio",
-        "Video",
-        "IFrame",
-        "YouTubeVideo",
-        "FileLink",
-        "ProgressBar",
-    )
-    pictures = {name: type(name, (DisplayObject,), {}) for name in others}
+    as_text = ("Latex", "Markdown", "HTML", "Pretty", "Code", "TextDisplayObject")
+    by_class = ("Image", "SVG", "JSON", "GeoJSON", "Javascript", "Audio", "Video", "IFrame", "YouTubeVideo", "FileLink")
+    texts = {name: type(name, (_Text,), {}) for name in as_text}
+    pictures = {name: type(name, (DisplayObject,), {}) for name in by_class}
     shown = ("display_pretty", "display_html", "display_markdown", "display_latex", "display_png", "display_svg")
     return {
         "Math": Math, "DisplayObject": DisplayObject, "DisplayHandle": DisplayHandle, "display": display,
@@ -122,6 +111,7 @@ def _display_names() -> dict[str, object]:
     }  # fmt: skip
 
 
+@lru_cache(1)
 def _modules() -> dict[str, dict[str, object]]:
     """The names of each module that is stood in for."""
     shown = _display_names()
@@ -154,7 +144,7 @@ class _StandIns:
     def exec_module(self, module: types.ModuleType) -> None:
         module.__dict__.update(_modules()[module.__name__])
         if module.__name__ == "IPython":
-            pass  # type: ignore[import-not-found, unused-ignore]
+            importlib.import_module("IPython.display")
 
 
 class _Followers:
@@ -189,8 +179,8 @@ def install(shell: Any) -> None:
     global _shell
     _shell = shell
     builtins.display = display  # type: ignore[attr-defined]
-    sys.meta_path.insert(0, _Followers)  # type: ignore[arg-type]
-    sys.meta_path.append(_StandIns)  # type: ignore[arg-type]
+    sys.meta_path.insert(0, _Followers)
+    sys.meta_path.append(_StandIns)
     for name, then in _FOLLOWED.items():
         if name in sys.modules:
             then(sys.modules[name])

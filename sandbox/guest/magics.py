@@ -1,7 +1,7 @@
 """What IPython's magic commands do here: `run_line` for `%name …`, `run_cell` for `%%name …` and the lines below it.
 
-docs/notebook.md has the table. Those that set up a notebook do nothing; those that would run a command of the system say
-in one sentence that there is none, and the cell goes on. An unknown one is a `UsageError`, as in IPython.
+docs/notebook.md has the table. Those that set up a notebook do nothing; those that would run a command of the system
+say in one sentence that there is none, and the cell goes on. An unknown one is a `UsageError`, as in IPython.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import os
 import sys
 import time
 from collections.abc import Callable
-from contextlib import redirect_stderr, redirect_stdout
+from contextlib import redirect_stderr, redirect_stdout, suppress
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -23,19 +23,20 @@ class UsageError(Exception):
     """A magic command that is not to be had, or not so."""
 
 
+_WHY = "there is no shell and no network here; what is installed can be imported"
+
+
 def refuse(command: str) -> None:
     """Say what became of a command of the system: one sentence, beside the output."""
-    print(
-        f"{command} was not run: there is no shell and no network here; what is installed can be imported.",
-        file=sys.stderr,
-    )
+    print(f"{command} was not run: {_WHY}.", file=sys.stderr)
 
 
 def run_line(notebook: Notebook, name: str, line: str) -> object:
     if name in _NOTHING:
         return None
     if name in _COMMANDS:
-        return refuse(f"%{name}")
+        refuse(f"%{name}")
+        return None
     if (magic := _LINE.get(name)) is None:
         raise UsageError(f"Line magic function `%{name}` not found.")
     return magic(notebook, line)
@@ -43,7 +44,8 @@ def run_line(notebook: Notebook, name: str, line: str) -> object:
 
 def run_cell(notebook: Notebook, name: str, line: str, cell: str) -> object:
     if name in _COMMANDS or name.startswith("!"):
-        return refuse(f"%%{name}")
+        refuse(f"%%{name}")
+        return None
     if name in _SHOWN:
         print(cell.rstrip("\n"))
         return None
@@ -101,7 +103,7 @@ def _timeit(notebook: Notebook, line: str, cell: str | None = None) -> TimeitRes
     if not statement.strip():
         return None
     timer = timeit.Timer(statement, setup, globals=notebook.user_ns)
-    loops, repeat = int(options.get("n", 0)), int(options.get("r", timeit.default_repeat + 2))
+    loops, repeat = int(options.get("n") or 0), int(options.get("r") or 7)
     if loops < 1:
         loops = 1
         while timer.timeit(loops) < _ENOUGH_SECONDS and loops < 10**9:
@@ -150,9 +152,8 @@ def _who(notebook: Notebook, line: str) -> None:
 
 
 def _whos(notebook: Notebook, _: str) -> None:
-    rows = [
-        (name, type(value).__name__, _brief(value)) for name in _mine(notebook) for value in [notebook.user_ns[name]]
-    ]
+    values = {name: notebook.user_ns[name] for name in _mine(notebook)}
+    rows = [(name, type(value).__name__, _brief(value)) for name, value in values.items()]
     if not rows:
         print("Interactive namespace is empty.")
         return
@@ -284,23 +285,19 @@ def _pinfo(notebook: Notebook, name: str, source: bool = False) -> None:
         return
     rows: list[tuple[str, str]] = []
     if callable(value):
-        try:
+        with suppress(TypeError, ValueError):
             rows.append(("Signature:", f"{name}{inspect.signature(value)}"))
-        except (TypeError, ValueError):
-            pass
     else:
         rows += [("Type:", type(value).__name__), ("String form:", str(value)[:200])]
-    try:
-        rows.append(("Source:", "\n" + inspect.getsource(value)) if source else ("", ""))
-    except (OSError, TypeError):
-        pass
+    if source:
+        with suppress(OSError, TypeError):
+            rows.append(("Source:", "\n" + inspect.getsource(value)))
     if not any(label == "Source:" for label, _ in rows):
         rows.append(("Docstring:", inspect.getdoc(value) or "<no docstring>"))
     if callable(value):
         rows.append(("Type:", type(value).__name__))
     for label, text in rows:
-        if label:
-            print(f"{label:<11}{text}")
+        print(f"{label:<11}{text}")
 
 
 def _history(notebook: Notebook, _: str) -> None:
@@ -337,41 +334,15 @@ def _options(line: str, with_value: str, without: str) -> tuple[dict[str, str], 
 
 
 # They set up a page, an editor or a debugger, of which there is none.
-_NOTHING = frozenset(
-    [
-        "alias",
-        "autoawait",
-        "autocall",
-        "automagic",
-        "autoreload",
-        "autosave",
-        "aimport",
-        "colors",
-        "config",
-        "debug",
-        "doctest_mode",
-        "edit",
-        "gui",
-        "load_ext",
-        "logoff",
-        "logon",
-        "logstart",
-        "logstop",
-        "matplotlib",
-        "notebook",
-        "pdb",
-        "pprint",
-        "rehashx",
-        "reload_ext",
-        "store",
-        "tb",
-        "unload_ext",
-        "xmode",
-    ]
-)
-_COMMANDS = frozenset(
-    ["!!", "bash", "cmd", "conda", "cython", "js", "javascript", "mamba", "micromamba", "perl", "pip", "pypy", "python", "python2", "python3", "ruby", "script", "sc", "sh", "sx", "system", "sql", "R", "uv"]
-)  # fmt: skip
+_NOTHING = frozenset((
+    "aimport", "alias", "autoawait", "autocall", "automagic", "autoreload", "autosave", "colors", "config", "debug",
+    "doctest_mode", "edit", "gui", "load_ext", "logoff", "logon", "logstart", "logstop", "matplotlib", "notebook",
+    "pdb", "pprint", "rehashx", "reload_ext", "store", "tb", "unload_ext", "xmode",
+))  # fmt: skip
+_COMMANDS = frozenset((
+    "!!", "R", "bash", "cmd", "conda", "cython", "javascript", "js", "mamba", "micromamba", "perl", "pip", "pypy",
+    "python", "python2", "python3", "ruby", "sc", "script", "sh", "sql", "sx", "system", "uv",
+))  # fmt: skip
 _SHOWN = frozenset({"html", "HTML", "latex", "markdown", "SVG", "svg"})
 _LINE: dict[str, Callable[[Notebook, str], object]] = {
     "cd": _cd,

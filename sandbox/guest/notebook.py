@@ -3,8 +3,8 @@
 A cell that Python takes as it is, is Python's; only one that it refuses is read again as a notebook's
 (`sandbox/guest/cells.py`). So a plain program pays nothing for this, and what it means never changes.
 
-The event loop lives from cell to cell and runs only while a cell awaits something: a task that is not done when its cell
-ends goes on with the next cell that awaits. Between cells the loop holds no open file, which no fork could share.
+The event loop lives from cell to cell and runs only while a cell awaits something: a task that is not done when its
+cell ends goes on with the next cell that awaits. Between cells the loop holds no open file, which no fork could share.
 """
 
 from __future__ import annotations
@@ -82,7 +82,7 @@ class Notebook:
         return Parsed(ast.parse(python, name).body, python)
 
     def execute(self, tree: Parsed, name: str, *, to_value: bool = True) -> object:
-        """Run statements; the value of the last if it is an expression. In an event loop if they await or ask for one."""
+        """Run statements; the value of the last if it is an expression. In an event loop if they ask for one."""
         body, last = tree.body, tree.body[-1] if to_value and tree.body else None
         then = None
         if isinstance(last, ast.Expr) and not _hushed(tree.text, last):
@@ -102,7 +102,7 @@ class Notebook:
             if code is not None:
                 value = eval(code, self.user_ns)
                 if _awaits(code):
-                    value = await value  # type: ignore[misc]
+                    value = await value
         return value
 
     def _in_loop(self, coroutine: Coroutine[Any, Any, object]) -> object:
