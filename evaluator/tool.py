@@ -14,6 +14,7 @@ from typing import Self
 from dataset.transcript import as_output
 from evaluator.protocols import Protocol
 from sandbox.client import AsyncSandbox, AsyncSession
+from sandbox.guest.cells import to_python
 from sandbox.render import render
 from sandbox.types import ExecResult, Limits, Status
 
@@ -84,6 +85,7 @@ class Tool:
         return result
 
     async def _again(self, program: str) -> ExecResult:
+        program = as_python(program)
         whole = "\n".join([*self._earlier, program])
         self._earlier.append(without_prints(program))
         return await self._sandbox.run(whole, mode="script", limits=self._limits)
@@ -92,6 +94,17 @@ class Tool:
         session, self._session = self._session, None
         if session is not None:
             await session.close()
+
+
+def as_python(program: str) -> str:
+    """`program`; where Python does not take it, as the sandbox reads a notebook's cell, so that it can be joined."""
+    try:
+        ast.parse(program)
+    except SyntaxError:
+        return to_python(program)
+    except (ValueError, RecursionError, MemoryError):
+        pass
+    return program
 
 
 def without_prints(program: str) -> str:

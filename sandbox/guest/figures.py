@@ -36,8 +36,8 @@ class Figures:
             with contextlib.suppress(Exception):  # whatever the program has made of matplotlib
                 self.show()
 
-    def show(self, *_: object, **__: object) -> None:
-        """In the place of `matplotlib.pyplot.show`."""
+    def show(self) -> None:
+        """What `plt.show()` does: show every open figure."""
         pyplot = sys.modules["matplotlib.pyplot"]
         numbers = pyplot.get_fignums()
         for number in numbers:
@@ -64,4 +64,8 @@ FIGURES = Figures()
 
 def take_over(pyplot: Any) -> None:
     """Let `plt.show()` count, whichever backend the program chooses."""
-    pyplot.show = FIGURES.show
+
+    def show(*_: object, **__: object) -> None:  # a function: matplotlib gives it a signature
+        FIGURES.show()
+
+    pyplot.show = show

@@ -9,6 +9,7 @@ from __future__ import annotations
 import io
 import math
 import os
+import resource
 import sys
 import time
 from collections.abc import Callable
@@ -61,12 +62,12 @@ def _time(notebook: Notebook, line: str, cell: str = "") -> object:
     if line and cell:
         raise UsageError("Can't use statement directly after '%%time'!")
     source, below = (cell, 1) if cell else (line, 0)
-    began, before = time.time(), os.times()
+    began, before = time.time(), resource.getrusage(resource.RUSAGE_SELF)
     try:
         return notebook.run_source(source, _above(notebook) + below)
     finally:
-        after, wall = os.times(), time.time() - began
-        user, system = after.user - before.user, after.system - before.system
+        wall, after = time.time() - began, resource.getrusage(resource.RUSAGE_SELF)
+        user, system = after.ru_utime - before.ru_utime, after.ru_stime - before.ru_stime
         print(f"CPU times: user {seconds(user)}, sys: {seconds(system)}, total: {seconds(user + system)}")
         print(f"Wall time: {seconds(wall)}")
 
@@ -183,8 +184,10 @@ def _reset(notebook: Notebook, _: str) -> None:
 
 
 def _cd(_: Notebook, line: str) -> None:
-    os.chdir(os.path.expanduser(line.strip("'\"") or "~"))
-    print(os.getcwd())
+    options, path = _options(line, "", "q")
+    os.chdir(os.path.expanduser(path.strip("'\"") or "~"))
+    if "q" not in options:
+        print(os.getcwd())
 
 
 def _ls(_: Notebook, line: str) -> None:

@@ -81,6 +81,8 @@ class Program:
             compiled = compile(code, name, "exec", dont_inherit=True)
         except SyntaxError:
             compiled = None
+        if "get_ipython" in code:
+            self.module.__dict__["get_ipython"] = lambda: self.notebook
         if compiled is None:  # as a notebook's cell would be read, so that a program is one thing in both modes
             self.notebook.run(code, name, show=False)
         else:
