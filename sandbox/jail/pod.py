@@ -25,7 +25,8 @@ NEEDED = {"CHOWN": 0, "DAC_OVERRIDE": 1, "FOWNER": 3, "KILL": 5, "SETGID": 6, "S
 NOT_PROMISED = {
     "files": "the size of a run's files is limited one by one, their sum and their number only by the size of /tmp",
     "folders": "/tmp and /dev/shm are the container's; a run's own folders are its working directory and $TMPDIR",
-    "memory": "a run's memory is watched, not limited, as a whole; what its processes share counts for each of them",
+    "memory": "a run's memory is watched, not limited, as a whole; what its processes share counts for each of them, "
+    "and what it holds in sockets for none",
     "cpu": "CPU time of a process that ends without being waited for is nobody's: the kernel adds it to no run",
     "names": "a run sees the container's process numbers, and its working directory has another name in each slot",
     "channels": "two runs that mean to can pass each other bytes, by /dev/shm and by what the kernel shows to all",

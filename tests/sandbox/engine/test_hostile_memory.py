@@ -12,6 +12,13 @@ from sandbox.types import ExecResult
 
 LIMITS: dict[str, Any] = {"wall_seconds": 3.0, "memory_bytes": 100 << 20, "file_bytes": 16 << 20}
 OVER: dict[str, Any] = {"status": "memory_limit", "exit_code": None, "value": None}
+_SOCKETS = (
+    "import os, socket, time\nfor _ in range(6):\n    if os.fork() == 0: break\nkeep = []\n"
+    "try:\n    while True:\n        a, b = socket.socketpair(socket.AF_UNIX, socket.SOCK_DGRAM)\n"
+    "        keep.append(b); a.setblocking(False)\n"
+    "        try:\n            while True: a.send(bytes(60000))\n        except BlockingIOError: pass\n        {}\n"
+    "except OSError: time.sleep(9)\n"
+)
 ROWS: dict[str, tuple[str, dict[str, Any]]] = {
     "one big object": ("x = bytearray(200 << 20)", OVER),
     "numpy zeros, touched": ("import numpy as np; x = np.zeros(25 << 20); x[:] = 1", OVER),
@@ -28,6 +35,15 @@ ROWS: dict[str, tuple[str, dict[str, Any]]] = {
         "    except OSError: pass\nprint(n >> 20)",
         {"stdout": lambda text: text == "" or int(text) <= 100},
     ),
+    "page tables": (
+        "import ctypes, mmap\nlibc = ctypes.CDLL(None)\nlibc.mmap.restype = ctypes.c_void_p\nsize = 1 << 40\n"
+        "start = libc.mmap(None, ctypes.c_size_t(size), 1, 0x4022, -1, 0)\n"  # read only: all of it the page of zeros
+        "libc.madvise(ctypes.c_void_p(start), ctypes.c_size_t(size), 15)\n"
+        "for at in range(start, start + size, 2 << 20): ctypes.c_char.from_address(at).value",
+        OVER | {"status": {"memory_limit", "timeout"}, "peak_memory_bytes": lambda peak: peak > 50 << 20},
+    ),
+    "buffers of sockets": (_SOCKETS.format("keep.append(a)"), OVER),
+    "buffers of sockets whose writer is closed": (_SOCKETS.format("a.close()"), OVER),
     "named shared memory": (
         "from multiprocessing.shared_memory import SharedMemory\n"
         "try: SharedMemory(create=True, size=64 << 20).buf[:] = bytes(64 << 20)\nexcept OSError as error: print(error.errno)",
