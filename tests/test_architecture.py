@@ -10,13 +10,14 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parent.parent
-PACKAGES = ("sandbox", "dataset", "trainer", "evaluator")
+PACKAGES = ("sandbox", "dataset", "trainer", "evaluator", "integrations")
 # package: what it may import of the others
 ARROWS = {
     "sandbox": set(),
     "dataset": {"sandbox"},
     "trainer": {"sandbox", "dataset"},
     "evaluator": {"sandbox", "dataset"},
+    "integrations": {"sandbox", "dataset"},
 }
 # The rooms of the sandbox: a folder is a process, or a side of one, with its rights; and what each may import of the
 # others. The modules beside them (types, errors, wire …) are for all.
@@ -32,11 +33,24 @@ ROOMS = {
 COMMANDS = ("sandbox/__init__.py", "sandbox/__main__.py", "sandbox/containers/init.py")
 # library: the files that may import it
 HOMES = {
-    "torch": ("trainer/", "evaluator/models/transformers.py", "evaluator/models/rows.py", "evaluator/models/vllm.py"),
+    "torch": (
+        "trainer/",
+        "evaluator/models/transformers.py",
+        "evaluator/models/rows.py",
+        "evaluator/models/vllm.py",
+        "integrations/openrlhf.py",
+    ),
     "transformers": ("trainer/", "evaluator/models/transformers.py", "evaluator/models/vllm.py"),
     "vllm": ("evaluator/models/vllm.py",),
     "fastapi": ("sandbox/server/app.py",),
     "docker": ("sandbox/containers/container.py",),
+    # Other people's stacks: an adapter each.
+    "trl": (),
+    "verl": ("integrations/verl_tool.py",),
+    "verifiers": (),
+    "inspect_ai": ("evaluator/export/", "integrations/inspect_ai.py"),
+    "smolagents": ("integrations/smolagents.py",),
+    "mcp": ("integrations/mcp.py",),
 }
 
 
@@ -96,7 +110,7 @@ def test_every_room_says_in_which_process_it_runs(room: str) -> None:
     assert ast.get_docstring(ast.parse((ROOT / "sandbox" / room / "__init__.py").read_text(encoding="utf-8")))
 
 
-@pytest.mark.parametrize("package", ["sandbox", "dataset", "evaluator"])
+@pytest.mark.parametrize("package", ["sandbox", "dataset", "evaluator", "integrations"])
 def test_importing_a_package_loads_no_heavy_library(package: str) -> None:
     program = f"import sys, {package}; print(*sorted({set(HOMES)!r} & set(sys.modules)))"
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, cwd=ROOT, check=True)

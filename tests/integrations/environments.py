@@ -1,7 +1,7 @@
 """Other projects' packages for the tests, each in an environment of its own outside the clone, made once.
 
 An environment sees the test run's own packages behind its own (torch, transformers, numpy are large and there already),
-so what it adds is installed without dependencies and takes seconds. It lies in the user's cache folder under a name
+so that most add what they hold without its dependencies, in seconds. It lies in the user's cache folder under a name
 made from what it holds, and is made again when that changes.
 """
 
@@ -32,7 +32,12 @@ ENVIRONMENTS: dict[str, tuple[str, ...]] = {
         *("codetiming", "dill", "hydra-core", "msgpack", "omegaconf", "antlr4-python3-runtime==4.9.3", "orjson"),
         *("pyvers", "ray==2.55.0", "requests", "tenacity", "tensordict==0.10.0"),
     ),
+    "trl": ("trl==1.16.0", "accelerate", "jmespath"),
+    "openrlhf": ("openrlhf==0.11.2", "pylatexenc"),
+    "verifiers": ("verifiers==0.4.0",),
 }
+# These bring what they need, of their own versions; the others see the test run's.
+WHOLE = ("verifiers",)
 
 
 def interpreter(name: str) -> Path:
@@ -53,7 +58,8 @@ def interpreter(name: str) -> Path:
         _run(name, [str(uv), "venv", "-q", "--python", sys.executable, str(folder)])
         site = next(folder.glob("lib/python*/site-packages"))
         (site / "behind.pth").write_text(sysconfig.get_path("purelib") + "\n")
-        _run(name, [str(uv), "pip", "install", "-q", "--python", str(python), "--no-deps", *_sources(), *packages])
+        alone = [] if name in WHOLE else ["--no-deps"]
+        _run(name, [str(uv), "pip", "install", "-q", "--python", str(python), *alone, *_sources(), *packages])
         (folder / "complete").touch()
     return python
 
