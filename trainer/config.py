@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -57,6 +57,7 @@ class TrainConfig:
 
     precision: Annotated[Precision, "of the computation; weights stay fp32. auto: bf16 on CUDA, fp32 on a CPU"] = "auto"
     state: Annotated[State, "weights and moments: fp32; bf16, half the memory; sr: bf16 rounded at random"] = "fp32"
+    float8: Annotated[bool, "multiply the layers' matrices in eight bits: faster on a GPU of 8.9 or later"] = False
     lora_rank: Annotated[int | None, "learn adapters of this rank (LoRA), not the weights; exported merged"] = None
     lora_alpha: Annotated[float, "adapters count alpha / rank times"] = 32.0
     recompute: Annotated[Recompute, "activations computed again in the backward pass: less memory, more time"] = "none"
@@ -79,6 +80,10 @@ class TrainConfig:
         for name in _COUNTS:
             if (value := getattr(self, name)) is not None and value < 1:
                 problems.append(f"--{name.replace('_', '-')} is {value}, expected at least 1")
+        if self.float8 and (self.row_tokens * self.micro_rows) % 16:
+            problems.append(f"--float8 needs rows of a multiple of 16 tokens, --row-tokens is {self.row_tokens}")
+        if self.float8 and self.precision == "fp32":
+            problems.append("--float8 computes the rest in bf16: leave --precision fp32 out")
         if self.row_tokens < 2:
             problems.append(f"--row-tokens is {self.row_tokens}, expected at least 2")
         if not 0 <= self.warmup_steps <= (math.inf if self.epochs is not None else self.steps):
@@ -141,7 +146,8 @@ def read_weights(text: str | None) -> Mapping[str, float]:
 
 def same_training(one: dict[str, Any], other: dict[str, Any]) -> list[str]:
     """The settings in which two runs' `to_json` differ so that they learn different things, e.g. "steps 20 -> 30"."""
-    names = [name for name in other if name not in _FREE and one.get(name) != other[name]]
+    defaults = {entry.name: entry.default for entry in fields(TrainConfig)}  # of settings younger than the run
+    names = [name for name in other if name not in _FREE and one.get(name, defaults[name]) != other[name]]
     if names in (["steps"], ["epochs"]) and one.get("schedule") == "constant":
         before, after = one.get(names[0]), other[names[0]]
         if before is not None and after is not None and before < after:

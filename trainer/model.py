@@ -28,6 +28,7 @@ from trainer.architecture import fill_unsaved_buffers, meta_model
 from trainer.attention import NAME
 from trainer.batches import MicroBatch
 from trainer.config import Recompute, State, TrainConfig
+from trainer.float8 import in_bf16, use_float8
 from trainer.lora import add_adapters, with_adapters
 from trainer.split import Remainders, split_parameters
 from trainer.world import World
@@ -64,8 +65,8 @@ class Learner(nn.Module):
     def _own_losses(self, batch: MicroBatch) -> Tensor:
         self.model.set_attn_implementation("eager")
         try:
-            # Its code as it stands: nothing compiled, no positions given, everything after the layers its own.
-            with torch.compiler.set_stance("force_eager"):
+            # Its code as it stands: nothing compiled or in eight bits, no positions given, its own head.
+            with torch.compiler.set_stance("force_eager"), in_bf16():
                 logits_TV = self.model(input_ids=batch.tokens_1T, use_cache=False).logits[0]
         finally:
             self.model.set_attn_implementation(NAME)
@@ -166,6 +167,7 @@ def build_learner(
     state: State = "fp32",
     lora_rank: int | None = None,
     lora_alpha: float = 32.0,
+    float8: bool = False,
     shard_alone: bool = False,
 ) -> Learner:
     """A learner on `world`'s device, its weights not set yet: see `load_weights`.
@@ -177,6 +179,8 @@ def build_learner(
     # bf16 weights and fp32 computation: FSDP2 casts.
     sharded = world.size > 1 or shard_alone or (dtype != precision and not halved)
     model = meta_model(config, dtype)
+    if float8:
+        use_float8(model, world.device)
     if lora_rank is not None:
         with torch.device("meta"):
             add_adapters(model, lora_rank, lora_alpha)
@@ -222,6 +226,7 @@ def learner_for(settings: TrainConfig, config: Any, world: World, precision: tor
         state=settings.state,
         lora_rank=settings.lora_rank,
         lora_alpha=settings.lora_alpha,
+        float8=settings.float8,
     )
 
 
@@ -230,6 +235,8 @@ _KEPT = (
     torch.ops.aten.mm.default,
     torch.ops.aten.addmm.default,
     torch.ops.aten.bmm.default,
+    torch.ops.aten._scaled_mm.default,
+    torch.ops.aten.amax.default,  # of a whole tensor, for float8: one number, which costs a pass
     torch.ops.aten._scaled_dot_product_flash_attention_for_cpu.default,
     torch.ops.torch_attn._varlen_attn.default,
 )

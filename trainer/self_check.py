@@ -25,11 +25,13 @@ from trainer.world import World
 
 # Largest mean difference of a target's loss. fp32 sums in another order (by 1e-6, measured); bf16 has
 # eight bits (docs/log.md). A leak shifts the losses of a random model by 0.1 and more.
-TOLERANCE = {torch.float32: 5e-5, torch.bfloat16: 5e-2}
+TOLERANCE = {torch.float32: 5e-5, torch.bfloat16: 5e-2, torch.float8_e4m3fn: 2e-1}
 
 
 @torch.no_grad()
-def prove(learner: Learner, order: Order, world: World, precision: torch.dtype, *, micro_rows: int) -> float:
+def prove(
+    learner: Learner, order: Order, world: World, precision: torch.dtype, *, micro_rows: int, float8: bool = False
+) -> float:
     """The mean difference between the losses of packed examples and the model's own of each; in every process.
 
     The rows have the shape that training uses, so that what is compiled is what training runs. The model is left in
@@ -40,6 +42,7 @@ def prove(learner: Learner, order: Order, world: World, precision: torch.dtype, 
         InputError: the losses are not finite, so the weights are not usable; or the losses are not the model's own, so
             its architecture is not computed correctly here.
     """
+    tolerance = TOLERANCE[torch.float8_e4m3fn if float8 else precision]
     row = _chosen(order, learner.model.config)
     empty = [np.array([], dtype=np.int64)] * (micro_rows - 1)
 
@@ -61,10 +64,10 @@ def prove(learner: Learner, order: Order, world: World, precision: torch.dtype, 
             f"the loss is not finite before the first step, computed in {precision}: look for NaN or infinity in the "
             "weights of --model, or compute with --precision fp32"
         )
-    if (difference := _apart(packed, own)) <= TOLERANCE[precision]:
+    if (difference := _apart(packed, own)) <= tolerance:
         return difference
     alone = torch.cat([learner(batch(row[at : at + 1]), order.row_tokens) for at in range(len(row))])
-    if _apart(packed, alone) > max(TOLERANCE[precision], _apart(alone, own)):
+    if _apart(packed, alone) > max(tolerance, _apart(alone, own)):
         raise RuntimeError(
             f"packed examples differ from the same ones alone by {_apart(packed, alone):.2g} a target, more than "
             f"rounding in {precision}: the attention on {world.device} looks across examples; please report it"

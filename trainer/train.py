@@ -75,10 +75,11 @@ def train(config: TrainConfig) -> int:
         learner = learner_for(config, run.model_config, world, run.precision)
         optimizer = make_optimizer(learner, config, rank=world.rank)
         step = start(run, learner, optimizer)
-        prove(learner, run.order, world, run.precision, micro_rows=config.micro_rows)
+        apart = prove(learner, run.order, world, run.precision, micro_rows=config.micro_rows, float8=config.float8)
         expected = expect_seconds(learner, run.order, world, config)
         if world.leads:
             minutes = expected * (config.steps - step) / 60
+            print(f"proof  packed, as in training, losses of single targets are the model's own to {apart:.1e}")
             print(f"time   about {expected:.3g} s a step, {minutes:,.1f} min in all, by one forward pass", flush=True)
         if step < config.steps and not steps(run, learner, optimizer, step, stop):
             return 128 + (stop.number or signal.SIGTERM)  # another process was asked, and told this one
@@ -133,7 +134,7 @@ def prepare(config: TrainConfig, files: TrainFiles, world: World) -> Run:
         raise InputError(f"--warmup-steps is {config.warmup_steps}, expected 0 to the {order.steps} steps of --epochs")
     config = replace(config, steps=order.steps)
     size = measure(model_config)
-    bf16 = config.precision == "bf16" or (config.precision == "auto" and world.device.type == "cuda")
+    bf16 = config.precision == "bf16" or config.float8 or (config.precision == "auto" and world.device.type == "cuda")
     precision = torch.bfloat16 if bf16 else torch.float32
     if world.device.type == "cuda" and precision == torch.float32:
         raise InputError("--precision fp32: the GPU's attention kernel computes in bf16 only; leave the flag out")
