@@ -152,6 +152,8 @@ def check_resources(config: Any, size: Size, settings: TrainConfig, world: World
             f"about {need / 2**30:.1f} GiB are needed in each process and {have / 2**30:.1f} GiB are there: use more "
             "processes (torchrun), smaller --micro-rows, --recompute full, --state sr, or shorter --row-tokens"
         )
+    if world.device.type == "cuda" and world.leads:
+        check_host(size, settings)
     # A checkpoint has all but the gradients; the export is at most fp32.
     ends = settings.steps - (0 if settings.last_checkpoint else 1)
     written = max(1, -(-ends // settings.checkpoint_every))  # at least one: a signal may ask for it
@@ -166,6 +168,23 @@ def check_resources(config: Any, size: Size, settings: TrainConfig, world: World
             f"{free / 2**30:.1f} GiB free: make room, lower --keep, or pass --no-last-checkpoint"
         )
     return need
+
+
+def check_host(size: Size, settings: TrainConfig) -> None:
+    """Refuse a run whose first process cannot hold the whole model in host memory, as it does at start and end.
+
+    It reads the weights in fp32 and, for --state sr or bf16, casts them; for the export it gathers them and casts.
+
+    Raises:
+        InputError: too little is free.
+    """
+    cast = settings.state != "fp32" or settings.export == "bf16"
+    need, free = (6 if cast else 4) * size.parameters, _available_bytes()
+    if need > free:
+        raise InputError(
+            f"the first process holds the whole model in host memory when it starts and when it exports, about "
+            f"{need / 2**30:.1f} GiB, and {free / 2**30:.1f} GiB are free: start it on a machine with more"
+        )
 
 
 # Where a container finds the limit that it was given: control groups of version 2, then 1.

@@ -5,7 +5,9 @@ from __future__ import annotations
 import math
 import resource
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 import torch
@@ -48,24 +50,41 @@ def learning_rate(config: TrainConfig, step: int) -> float:
     return config.learning_rate * (config.final_rate + (1 - config.final_rate) * falling)
 
 
+class Stopped(Exception):
+    """The run was asked to stop in the middle of a step, of which nothing is kept; raised in every process."""
+
+
 @dataclass(frozen=True)
 class StepResult:
-    """`losses` is the summed loss of each group over all processes; `stop`: some process was asked to stop."""
+    """`losses` is the summed loss of each group over all processes."""
 
     losses: np.ndarray[tuple[int], np.dtype[np.float64]]
     gradient_norm: float
     skipped: bool
-    stop: bool
     data_seconds: float
 
 
 def take_step(
-    learner: Learner, optimizer: Optimizer, order: Order, step: int, config: TrainConfig, world: World, *, stop: bool
+    learner: Learner,
+    optimizer: Optimizer,
+    order: Order,
+    step: int,
+    config: TrainConfig,
+    world: World,
+    *,
+    stop: Callable[[], bool] | Literal[False] = False,
 ) -> StepResult:
-    """Learn from one batch. A step whose loss or gradient is not finite changes nothing and says `skipped`."""
+    """Learn from one batch. A step whose loss or gradient is not finite changes nothing and says `skipped`.
+
+    Args:
+        stop: asked before each micro-batch; says the same in every process.
+
+    Raises:
+        Stopped: `stop` said so.
+    """
     for group in optimizer.param_groups:
         group["lr"] = learning_rate(config, step)
-    sums = torch.zeros(len(order.data.names) + 1, dtype=torch.float64, device=world.device)
+    sums = torch.zeros(len(order.data.names), dtype=torch.float64, device=world.device)
     targets = int(order.targets[step])
     batches = order.micro_batches(
         step, rank=world.rank, world_size=world.size, micro_rows=config.micro_rows, device=world.device
@@ -77,10 +96,12 @@ def take_step(
         data_seconds += time.perf_counter() - began
         if batch is None:
             break
+        if stop and stop():
+            optimizer.zero_grad(set_to_none=True)
+            raise Stopped
         losses_N = learner(batch, config.row_tokens)
         losses_N.sum().backward()  # divided by the targets afterwards: bf16 would round what passes through the head
         sums.index_add_(0, batch.groups_N, losses_N.detach().double())
-    sums[-1] = float(stop)  # travels with the losses, so that all stop after the same step
     dist.all_reduce(sums)
     gradients = gradients_of(learner, optimizer)
     total = torch.nn.utils.get_total_norm(gradients)
@@ -91,7 +112,7 @@ def take_step(
         torch._foreach_mul_(gradients, min(1.0, config.clip / (norm + 1e-6)) / targets)
         optimizer.step()
     optimizer.zero_grad(set_to_none=True)
-    return StepResult(found[:-1], norm, not finite, bool(found[-1]), data_seconds)
+    return StepResult(found, norm, not finite, data_seconds)
 
 
 def gradients_of(learner: Learner, optimizer: Optimizer) -> list[Tensor]:

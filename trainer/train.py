@@ -8,7 +8,6 @@ import sys
 import time
 from dataclasses import replace
 from pathlib import Path
-from types import FrameType
 
 import torch
 import torch.distributed as dist
@@ -32,25 +31,13 @@ from trainer.render import TrainFiles, find_train_files, messages_of, render
 from trainer.run import Run, finish, introduce, open_log, step_record
 from trainer.run_folder import drop_checkpoints
 from trainer.self_check import expect_seconds, prove
-from trainer.step import make_optimizer, take_step
+from trainer.short_memory import short_memory_in_one_line
+from trainer.step import Stopped, make_optimizer, take_step
+from trainer.stop import Stop
 from trainer.tokenizer import load_tokenizer, train_tokenizer
 from trainer.world import World, add_in_one_order, first, join
 
 PATIENCE = 3  # steps in a row that may be not finite
-
-
-class StopSignal:
-    """True once SIGTERM or Ctrl-C came; a second Ctrl-C interrupts at once."""
-
-    def __init__(self) -> None:
-        self.number = 0
-        for name in (signal.SIGTERM, signal.SIGINT):
-            signal.signal(name, self._note)
-
-    def _note(self, number: int, _frame: FrameType | None) -> None:
-        if self.number and number == signal.SIGINT:
-            raise KeyboardInterrupt
-        self.number = number
 
 
 def train(config: TrainConfig) -> int:
@@ -67,9 +54,10 @@ def train(config: TrainConfig) -> int:
         torch.set_num_threads(config.threads)
     if config.deterministic:
         add_in_one_order()
-    stop = StopSignal()
+    stop = Stop(config.out)
     files = find_train_files(config.data)
-    with join() as world, full_disk_in_one_line(config.out, config.out / "checkpoints"):
+    checkpoints = config.out / "checkpoints"
+    with join() as world, short_memory_in_one_line(config), full_disk_in_one_line(config.out, checkpoints):
         run = prepare(config, files, world)
         config = run.config  # with the steps that --epochs are
         learner = learner_for(config, run.model_config, world, run.precision)
@@ -202,15 +190,25 @@ def start(run: Run, learner: Learner, optimizer: Optimizer) -> int:
     return 0
 
 
-def steps(run: Run, learner: Learner, optimizer: Optimizer, done: int, stop: StopSignal) -> bool:
-    """Take all steps after the first `done`; False if a signal ended them early, after a checkpoint."""
+def steps(run: Run, learner: Learner, optimizer: Optimizer, done: int, stop: Stop) -> bool:
+    """Take all steps after the first `done`; False if the run was asked to stop and did, after a checkpoint."""
     config, world, order = run.config, run.world, run.order
-    bad = 0
+    bad, saved = 0, done
     learner.train()
+    if world.leads:
+        stop.clear()
     with open_log(run, done) as log:
         for step in range(done, config.steps):
             began = time.perf_counter()
-            result = take_step(learner, optimizer, order, step, config, world, stop=bool(stop.number))
+            try:
+                result = take_step(learner, optimizer, order, step, config, world, stop=lambda: stop.agreed(world))
+            except Stopped:
+                if step > saved:
+                    save(run, step, learner, optimizer, stop)
+                if world.leads:
+                    stop.clear()
+                    print(f"stopped after step {step}; run the same command again to go on", flush=True)
+                return False
             seconds = time.perf_counter() - began
             last = step + 1 == config.steps
             heldout = None
@@ -224,12 +222,16 @@ def steps(run: Run, learner: Learner, optimizer: Optimizer, done: int, stop: Sto
                     f"loss or gradient was not finite in {bad} steps in a row, the last step {step + 1}: lower "
                     "--learning-rate or lengthen --warmup-steps; run again, it goes on from its last checkpoint"
                 )
-            due = config.last_checkpoint if last else (step + 1) % config.checkpoint_every == 0
-            if due or result.stop:
-                folder = config.out / "checkpoints"
-                checkpoint.save(folder, step + 1, learner, optimizer, world, keep=config.keep, notes={})
-            if result.stop and not last:
-                if world.leads:
-                    print(f"stopped after step {step + 1}; run the same command again to go on")
-                return False
+            if config.last_checkpoint if last else (step + 1) % config.checkpoint_every == 0:
+                save(run, step + 1, learner, optimizer, stop)
+                saved = step + 1
     return True
+
+
+def save(run: Run, step: int, learner: Learner, optimizer: Optimizer, stop: Stop) -> None:
+    """Write the checkpoint after `step` steps, and say it if that takes too long for torchrun."""
+    began = time.perf_counter()
+    folder = run.config.out / "checkpoints"
+    checkpoint.save(folder, step, learner, optimizer, run.world, keep=run.config.keep, notes={})
+    if run.world.leads and (warning := stop.warn_of_slow_save(time.perf_counter() - began)):
+        print(warning, flush=True)

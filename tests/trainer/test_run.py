@@ -272,16 +272,16 @@ def test_weights_that_are_not_finite_are_said_before_the_first_step(
 
 
 @pytest.mark.parametrize("processes", [1, 2])
-def test_sigterm_ends_a_run_after_the_step_with_a_checkpoint(
+def test_sigterm_ends_a_run_before_the_next_micro_batch_with_a_checkpoint(
     processes: int, small_run: list[str], run_trainer: Run, tmp_path: Path
 ) -> None:
     out = tmp_path / "out"
     flags = [*small_run, "--out", str(out), "--checkpoint-every", "1000"]
     ask = KILLS["after step {step}"].replace("die()", "os.kill(os.getpid(), signal.SIGTERM)").format(step=3)
     printed = run_trainer(flags, processes=processes, code=128 + signal.SIGTERM, first=DIE + ask)
-    assert "stopped after step 4; run the same command again to go on" in printed
+    assert "stopped after step 3; run the same command again to go on" in printed
     (saved,) = checkpoint.complete(out / "checkpoints")
-    assert checkpoint.notes(saved)["step"] == len(log(out)) == 4
+    assert checkpoint.notes(saved)["step"] == len(log(out)) == 3
 
 
 def test_a_finished_run_does_no_work_again(reference: Path, small_run: list[str], run_trainer: Run) -> None:
