@@ -78,11 +78,11 @@ from trainer.model import Learner
 def take_step(learner, optimizer, order, step, *rest, take_step=train.take_step, **named):
     slow.append(step) if step >= 2 else None
     return take_step(learner, optimizer, order, step, *rest, **named)
-def forward(self, *arguments, forward=Learner.forward):
+def forward(self, *arguments, forward=Learner.forward, **named):
     if slow and self.training:
         print("SLOW", flush=True)
         time.sleep(1)
-    return forward(self, *arguments)
+    return forward(self, *arguments, **named)
 slow = []
 train.take_step, Learner.forward = take_step, forward
 from sandbox.command import run_command
