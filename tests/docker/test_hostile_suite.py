@@ -28,7 +28,7 @@ def run_suite(plan: Launch, tier: str) -> str:
     try:
         done = subprocess.run(
             [sys.executable, "-m", "pytest", "-q", "-p", "hostile_box", "-p", "no:cacheprovider", SUITE],
-            cwd=ROOT, capture_output=True, text=True, timeout=280,
+            cwd=ROOT, capture_output=True, text=True, timeout=840,
             env=os.environ | {
                 "PYTHONPATH": str(HERE), "SANDBOX_URL": replica.url, "SANDBOX_TOKEN": replica.token or "",
                 "SANDBOX_CONTAINER": replica.name, "SANDBOX_TIER": tier,
