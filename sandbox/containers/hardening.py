@@ -1,8 +1,8 @@
 """What a sandbox container gets: decided here and nowhere else.
 
 No capability, no new privilege, a read-only root, one small tmpfs, limits on memory, processes and CPU, and the profile
-`docker/seccomp.json`. There is no option for more: `--privileged`, host folders and the engine's socket cannot be asked
-for. See docs/containers.md.
+`seccomp.json` beside this file. There is no option for more: `--privileged`, host folders and the engine's socket
+cannot be asked for. See docs/containers.md.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from sandbox.jail.pod import NEEDED
 IMAGE = "soroban-sandbox"
 PORT = 8000
 NOBODY = 65534
-PROFILE = Path(__file__).parents[2] / "docker" / "seccomp.json"
+PROFILE = Path(__file__).with_name("seccomp.json")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

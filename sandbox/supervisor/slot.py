@@ -30,6 +30,7 @@ import os
 import re
 import signal
 import socket
+import sys
 import time
 import traceback
 from collections.abc import Callable
@@ -350,7 +351,7 @@ class Slot:
             self._end(life, _exit_status(word), life.cpu_seconds(), 0)
         elif not life.spoke and word == _READY:
             life.spoke = True
-        elif word or sender:
+        elif word or _sent_by(sender):
             life.spoke, busy = True, life.cell is not None
             self._reaper.end_cell(life)
             if busy and life.cell is None:
@@ -368,6 +369,14 @@ class Slot:
         if not life.session and life.cell is not None and life.kind not in self._given_up:
             self._preforked.prepare(life.cell.limits, kind=life.kind)
         self._end_given_up(life.kind)
+
+
+def _sent_by(control: list[tuple[int, int, bytes]]) -> int:
+    """The pid that sent an empty message; 0 at the end of a line, for which gVisor names a sender, too: nobody."""
+    credentials = [
+        data for level, kind, data in control if (level, kind) == (socket.SOL_SOCKET, socket.SCM_CREDENTIALS)
+    ]
+    return int.from_bytes(credentials[0][:4], sys.byteorder) if credentials else 0
 
 
 def _why_unready(life: Life) -> str | None:

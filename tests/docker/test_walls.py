@@ -164,7 +164,7 @@ def test_its_libraries_work_and_plots_carry_chinese(sandbox: Sandbox) -> None:
 
 
 def test_the_image_is_small_and_runs_as_nobody(image: Any) -> None:
-    assert image.attrs["Size"] < 450e6
+    assert image.attrs["Size"] < 470e6
     assert image.attrs["Config"]["User"] == "65534:65534"
     assert image.attrs["Config"]["Healthcheck"]["Test"] == ["CMD", "python", "-m", "sandbox.containers.liveness"]
     assert image.attrs["Config"]["Entrypoint"] == [*ENVIRONMENT, "python", "-m", "sandbox.containers.init"]

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import os
+import socket
+import struct
 import subprocess
 import sys
 import threading
@@ -15,6 +17,7 @@ import pytest
 
 from sandbox.errors import SandboxError, SessionBusy, SessionLost
 from sandbox.jail import proc
+from sandbox.supervisor.slot import _sent_by
 from tests.sandbox.engine.conftest import ROOT, Box
 
 LIBC = "import array, ctypes, fcntl, os, signal, socket, sys, time\nlibc = ctypes.CDLL(None)\n"
@@ -257,3 +260,11 @@ def test_a_container_that_is_full_is_not_the_program_s_memory_limit() -> None:
                 break
             except OSError:
                 time.sleep(0.05)
+
+
+@pytest.mark.parametrize(("pid", "is_a_word"), [(0, False), (17, True)])
+def test_the_end_of_a_line_is_no_empty_word(pid: int, is_a_word: bool) -> None:
+    """gVisor names a sender at the end of a line, too: process 0, which is nobody."""
+    control = [(socket.SOL_SOCKET, socket.SCM_CREDENTIALS, struct.pack("3i", pid, 65534, 65534))]
+    assert bool(_sent_by(control)) == is_a_word
+    assert not _sent_by([])
