@@ -1,7 +1,8 @@
 """Published accuracies beside which ours stand: table 5 of DeepSeekMath (arXiv 2402.03300), all rows.
 
 Read from images/instruct_results.png and evaluation/evaluation_results.json of the repository
-deepseek-ai/DeepSeek-Math. Where the two differ both are kept: `figure` from the table, `other` from the JSON. The
+deepseek-ai/DeepSeek-Math. Where the two differ both are kept: `figure` from the table, `other` from the JSON. It
+alone has the accuracy of the last program's output (`program`). Closed and open models stand apart, as in the table. The
 benchmarks are the full test sets: GSM8K 1,319, MATH 5,000, MGSM-zh 250, CMATH 1,098 problems. The figures were graded
 by their authors' own graders, which accept more or less than ours; a re-grading of the same outputs by MARIO_EVAL
 moved MATH by -0.3 to +1.8.
@@ -13,6 +14,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 Mode = Literal["none", "tools"]
+Group = Literal["closed", "open"]
 
 TABLE_5 = "arXiv 2402.03300, table 5"
 BENCHMARKS = ("gsm8k", "math", "mgsm_zh", "cmath")
@@ -21,14 +23,23 @@ ROWS = {"gsm8k": 1319, "math": 5000, "mgsm_zh": 250, "cmath": 1098}
 
 @dataclass(frozen=True, kw_only=True)
 class Published:
-    """One published figure, in percent. `size` "" where it is not published; `note` says what is odd about it."""
+    """One published figure, in percent.
+
+    Attributes:
+        group: closed or open weights, as the table parts them.
+        size: "" where it is not published.
+        program: accuracy of the last program's output alone, whatever the text says; None where it is not published.
+        note: what is odd about the figure.
+    """
 
     model: str
+    group: Group
     size: str
     mode: Mode
     benchmark: str
     figure: float
     other: float | None = None
+    program: float | None = None
     source: str = TABLE_5
     note: str = ""
 
@@ -62,6 +73,25 @@ _TABLE: tuple[tuple[str, str, Mode, float | None, float | None, float | None, fl
     ("DeepSeekMath-Instruct", "7B", "tools", 83.7, 57.4, 72.0, 84.3),
     ("DeepSeekMath-RL", "7B", "tools", 86.7, 58.8, 78.4, 87.6),
 )
+# All others are open.
+_CLOSED = frozenset(
+    [
+        "Gemini Ultra",
+        "GPT-4",
+        "Inflection-2",
+        "GPT-3.5",
+        "Gemini Pro",
+        "Grok-1",
+        "Baichuan-3",
+        "GLM-4",
+        "GPT-4 Code Interpreter",
+    ]
+)
+# `program_accuracy` of evaluation_results.json, with tools: GSM8K, MATH, MGSM-zh, CMATH.
+_PROGRAM = {
+    "DeepSeekMath-Instruct": dict(zip(BENCHMARKS, (83.3, 46.6, 71.6, 82.1), strict=True)),
+    "DeepSeekMath-RL": dict(zip(BENCHMARKS, (86.8, 50.9, 77.6, 85.7), strict=True)),
+}
 _OTHER = {("DeepSeekMath-Instruct", "tools", "math"): 57.5}
 _GREYED = "set in grey there: not comparable with the others"
 _NOTES = {("Gemini Ultra", "none", "gsm8k"): _GREYED, ("Gemini Pro", "none", "gsm8k"): _GREYED}
@@ -69,11 +99,13 @@ _NOTES = {("Gemini Ultra", "none", "gsm8k"): _GREYED, ("Gemini Pro", "none", "gs
 PUBLISHED: tuple[Published, ...] = tuple(
     Published(
         model=model,
+        group="closed" if model in _CLOSED else "open",
         size=size,
         mode=mode,
         benchmark=benchmark,
         figure=figure,
         other=_OTHER.get((model, mode, benchmark)),
+        program=_PROGRAM.get(model, {}).get(benchmark) if mode == "tools" else None,
         note=_NOTES.get((model, mode, benchmark), ""),
     )
     for model, size, mode, *figures in _TABLE

@@ -126,31 +126,35 @@ def _among_published(runs: Sequence[Run]) -> Table:
     for run in runs:
         if run.config.benchmark in ROWS and not run.score.unscored:
             cells = ours.setdefault((run.config.model, run.mode), {})
-            cells[run.config.benchmark] = percent(run.score.accuracy) + ("*" if run.partial else "")
+            program = f" ({percent(run.score.program_accuracy)})" if run.config.tools else ""
+            cells[run.config.benchmark] = percent(run.score.accuracy) + program + ("*" if run.partial else "")
     if not ours:
         return Table(title="", columns=(), rows=())
     rows, notes = [], []
-    published: dict[tuple[str, str, str], dict[str, str]] = {}
+    published: dict[tuple[str, str, str, str], dict[str, str]] = {}
     for item in PUBLISHED:
-        cells = published.setdefault((item.mode, item.model, item.size), {})
+        cells = published.setdefault((item.mode, item.group, item.model, item.size), {})
         mark = "" if item.other is None else f" or {item.other}"
+        mark += "" if item.program is None else f" ({item.program})"
         cells[item.benchmark] = f"{item.figure}{mark}" + ("†" if item.note else "")
     for mode in ("none", "tools"):
         for (model, ours_mode), cells in ours.items():
             if ours_mode == mode:
-                rows.append(
-                    [f"> {model}", "", mode, *(cells.get(name, "") for name in PUBLISHED_BENCHMARKS), "this run"]
-                )
-        for (item_mode, name_, size), cells in published.items():
-            if item_mode == mode:
-                rows.append([name_, size, mode, *(cells.get(name, "") for name in PUBLISHED_BENCHMARKS), TABLE_5])
+                figures = [cells.get(name, "") for name in PUBLISHED_BENCHMARKS]
+                rows.append([f"> {model}", "", "", mode, *figures, "this run"])
+        for group in ("closed", "open"):
+            for (item_mode, item_group, name_, size), cells in published.items():
+                if (item_mode, item_group) == (mode, group):
+                    figures = [cells.get(name, "") for name in PUBLISHED_BENCHMARKS]
+                    rows.append([name_, group, size, mode, *figures, TABLE_5])
     notes.append("two figures: the paper's table, then the JSON of its repository")
+    notes.append("in brackets: the last program's output alone, whatever the text says; theirs from the same JSON")
     notes.append("† set in grey there: not comparable with the others")
     if any(cell.endswith("*") for cells in ours.values() for cell in cells.values()):
         notes.append("* measured on part of the problems; the published figures are on all of them")
     return Table(
         title="Among published figures (accuracy in %)",
-        columns=["model", "size", "tools", "GSM8K", "MATH", "MGSM-zh", "CMATH", "source"],
+        columns=["model", "weights", "size", "tools", "GSM8K", "MATH", "MGSM-zh", "CMATH", "source"],
         rows=rows,
         notes=notes,
     )

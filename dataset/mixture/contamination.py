@@ -2,12 +2,14 @@
 
 An example is refused when its question and a benchmark's are
   * "same question": equal but for case, white space and punctuation;
-  * "reworded": have the same numbers, and share half of the longer one;
+  * "reworded": have the same numbers, and share half of the longer one, or 30 % where there are three numbers or more;
   * "part": one's numbers are among the other's, and three quarters of the shorter one stand in the other;
-  * "renumbered": share 85 % of the longer one, whatever their numbers.
+  * "renumbered": share 70 % of the longer one, whatever their numbers; or are equal but for their numbers, words and
+    formulas alike, with six tokens at least.
 What is shared is counted twice, in n-grams and in words of text (`dataset.mixture.shape`), and both must reach the
-share; eight to twelve words of text at least must be shared, half as many again in Chinese (characters).
-One rule needs no words: "whole", all of a benchmark's question, with its numbers, stands in the example's.
+share; six to twelve words of text at least must be shared, half as many again in Chinese (characters).
+Two rules need fewer: "whole", all of a benchmark's question, with its numbers, stands in the example's; and
+"reworded" also holds where the same numbers stand in mostly the same formula (60 % of the n-grams, eight at least).
 So a formula, a phrase of the trade or the code of a drawing refuses nothing.
 
 DeepSeekMath's filter (arXiv 2402.03300, section 2.1) removes every text that shares ten words in a row with a
@@ -59,14 +61,18 @@ class _Rule:
     of_longer: bool
     share: float
     words: int
+    fewest_numbers: int = 0
 
 
 _RULES = (
     _Rule("reworded", "equal", True, 0.5, 8),
-    _Rule("part", "among", False, 0.75, 12),
-    _Rule("renumbered", "any", True, 0.85, 10),
+    _Rule("reworded", "equal", True, 0.3, 6, fewest_numbers=3),
+    _Rule("part", "among", False, 0.75, 12, fewest_numbers=2),
+    _Rule("renumbered", "any", True, 0.7, 10),
 )
 _WHOLE, _WHOLE_GRAMS = 0.9, 6  # the n-grams at the ends may differ: "Compute" for "Evaluate"
+_WHOLE_WORDS = 7  # of a question without numbers
+_FORMULA, _FORMULA_GRAMS, _FORMULA_NUMBERS = 0.6, 8, 2
 _FEWEST_WORDS = min(rule.words for rule in _RULES)
 
 
@@ -125,10 +131,12 @@ class Benchmarks:
     def __init__(self, paths: Sequence[Path], *, shipped: bool = False) -> None:
         self._asked: list[_Asked] = []
         self._equal: dict[int, int] = {}
+        self._template: dict[int, int] = {}
         columns = _Columns()
         for path in paths:  # before the shipped ones: these can show their texts
             for line, question in read_questions(path):
-                self._add(_Asked(path.name, line, (shape := shape_of(question)).numbers, question), shape.equal)
+                shape = shape_of(question)
+                self._add(_Asked(path.name, line, shape.numbers, question), shape.equal, shape.template)
                 columns.add(shape.grams, int(shape.weights.sum()))
         if shipped:
             self._add_shipped(columns)
@@ -140,8 +148,10 @@ class Benchmarks:
         self._sizes = np.array(sizes, dtype=np.int64)
         self._weights = np.array(columns.weights, dtype=np.int64)
 
-    def _add(self, asked: _Asked, equal: int) -> None:
+    def _add(self, asked: _Asked, equal: int, template: int) -> None:
         self._equal.setdefault(equal, len(self._asked))
+        if template:
+            self._template.setdefault(template, len(self._asked))
         self._asked.append(asked)
 
     def _add_shipped(self, columns: _Columns) -> None:
@@ -149,12 +159,13 @@ class Benchmarks:
             names = [str(name) for name in stored["names"]]
             ends, number_ends = np.cumsum(stored["gram_counts"]), np.cumsum(stored["number_counts"])
             grams, numbers = stored["grams"], stored["numbers"]
-            places = zip(stored["benchmark"].tolist(), stored["line"].tolist(), stored["equal"].tolist(), strict=True)
+            columns_of_places = ("benchmark", "line", "equal", "template")
+            places = zip(*(stored[name].tolist() for name in columns_of_places), strict=True)
             weights = stored["weights"].tolist()
-        for row, (benchmark, line, equal) in enumerate(places):
+        for row, (benchmark, line, equal, template) in enumerate(places):
             first, first_number = (0, 0) if row == 0 else (ends[row - 1], number_ends[row - 1])
             counted = Counter(numbers[first_number : number_ends[row]].tolist())
-            self._add(_Asked(names[benchmark], line, counted, None), equal)
+            self._add(_Asked(names[benchmark], line, counted, None), equal, template)
             columns.add(grams[first : ends[row]], weights[row])
 
     def match(self, question: str) -> Match | None:
@@ -162,11 +173,16 @@ class Benchmarks:
         if (found := self._equal.get(hash64(*words(question)))) is not None:
             return self._match(found, "same question", 1.0, question)
         shape = shape_of(question)
+        if shape.template and (found := self._template.get(shape.template)) is not None:
+            return self._match(found, "renumbered", 1.0, question)
         if not len(shape.grams) or not len(self._grams):
             return None
         shared, shared_weight = self._shared(shape)
         fewest = _FEWEST_WORDS * shape.gram_words * (1.5 if shape.gram_words == GRAM_ZH else 1)
-        likely = np.flatnonzero((shared_weight >= fewest) | (shared >= np.maximum(self._sizes * _WHOLE, _WHOLE_GRAMS)))
+        mostly = (shared >= np.maximum(self._sizes * _WHOLE, _WHOLE_GRAMS)) | (
+            shared >= np.maximum(self._sizes * _FORMULA, _FORMULA_GRAMS)
+        )
+        likely = np.flatnonzero((shared_weight >= fewest) | mostly)
         for row in likely[np.argsort(-shared_weight[likely], kind="stable")].tolist():
             if found_rule := self._rule(shape, row, int(shared[row]), int(shared_weight[row])):
                 return self._match(row, *found_rule, question)
@@ -192,14 +208,18 @@ class Benchmarks:
         sizes = (len(shape.grams), int(self._sizes[row]))
         weights = (max(1, int(shape.weights.sum())), max(1, int(self._weights[row])))
         words_shared = weight / shape.gram_words / (1.5 if shape.gram_words == GRAM_ZH else 1)
-        if shared >= max(_WHOLE * sizes[1], _WHOLE_GRAMS) and theirs and theirs <= ours:
+        enough = theirs or words_shared >= _WHOLE_WORDS
+        if shared >= max(_WHOLE * sizes[1], _WHOLE_GRAMS) and enough and theirs <= ours:
             return "whole", shared / sizes[1]
+        alike = shared / max(sizes)
+        if ours == theirs and ours.total() >= _FORMULA_NUMBERS and shared >= _FORMULA_GRAMS and alike >= _FORMULA:
+            return "reworded", alike
         for rule in _RULES:
             if rule.numbers == "equal" and ours != theirs:
                 continue
-            if rule.numbers == "among" and (
-                min(ours.total(), theirs.total()) < 2 or not (ours <= theirs or theirs <= ours)
-            ):
+            if rule.numbers == "among" and not (ours <= theirs or theirs <= ours):
+                continue
+            if min(ours.total(), theirs.total()) < rule.fewest_numbers:
                 continue
             pick = max if rule.of_longer else min
             share = min(shared / pick(sizes), weight / pick(weights))

@@ -40,6 +40,7 @@ def write_fingerprints(files: dict[str, Path], out: Path) -> int:
         benchmark=np.array([benchmark for benchmark, _, _ in kept], dtype=np.uint8),
         line=np.array([line for _, line, _ in kept], dtype=np.uint32),
         equal=np.array([shape.equal for shape in shapes], dtype=np.uint64),
+        template=np.array([shape.template for shape in shapes], dtype=np.uint64),
         gram_counts=np.array([len(shape.grams) for shape in shapes], dtype=np.uint32),
         grams=np.concatenate([shape.grams for shape in shapes]),
         weights=np.array([int(shape.weights.sum()) for shape in shapes], dtype=np.uint32),

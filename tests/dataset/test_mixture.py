@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
 import random
+import subprocess
+import sys
 from collections import Counter
 from dataclasses import replace
 from pathlib import Path
@@ -135,6 +138,7 @@ TRAIN = (
     "A train travels 360 miles in 3 hours. "
     "At the same rate, how many additional hours would it take to travel 240 miles?"
 )
+TERM = r"Simplify $\frac{7}{8x} + (6-y)$."
 FORMULA = "Let $a, b, c$ satisfy $a^2 + b^2 + c^2 = 9$ [asy] draw(A--B--C--D--cycle); [/asy] and maximize $abc$."
 
 
@@ -154,11 +158,35 @@ FORMULA = "Let $a, b, c$ satisfy $a^2 + b^2 + c^2 = 9$ [asy] draw(A--B--C--D--cy
         (EXAM_ZH[:10] + "出门。", False),
         ("Short one", True),
         ("Short one more", False),
+        (r"Simplify $\dfrac{91}{8x} + \left(65-y\right)$.", True),  # a short formula with other numbers, set otherwise
+        (r"Simplify $\frac{9}{8x} \cdot (6-y)$.", False),
+        (EXAM_EN.replace("seven", "7").replace("twelve", "12"), True),
+        (EXAM_EN + "\n(A) 4\n(B) 5\n(C) 6", True),
+        (EXAM_ZH.replace("六", "6").replace("十二", "12"), True),
     ],
 )
 def test_what_shares_a_problem_with_a_benchmark_is_refused(tmp_path: Path, question: str, refused: bool) -> None:
-    found = Benchmarks(benchmark(tmp_path, EXAM_EN, EXAM_ZH, "Short one", TRAIN, FORMULA)).match(question)
+    found = Benchmarks(benchmark(tmp_path, EXAM_EN, EXAM_ZH, "Short one", TRAIN, FORMULA, TERM)).match(question)
     assert (found is not None) is refused, found
+
+
+WHOLE = [
+    # All of the benchmark's question, with its numbers, in a longer one.
+    (f"Here is a problem. Think well before you write. {TRAIN} Show each step, then check your work and box it.", True),
+    ("How many edges has a cube? " + "How many distinct diagonals of a convex hexagon can be drawn? Explain.", True),
+    # The words, and one of its numbers less.
+    (f"Here is a problem, think well. {TRAIN.replace('360', 'many')[:60]} Write it down.", False),
+    ("Draw a hexagon. How many distinct diagonals of a cube can be drawn?", False),
+]
+
+
+@pytest.mark.parametrize(("question", "refused"), WHOLE)
+def test_a_benchmarks_question_that_stands_whole_in_a_longer_one_is_refused(
+    tmp_path: Path, question: str, refused: bool
+) -> None:
+    hexagon = "How many distinct diagonals of a convex hexagon can be drawn?"
+    found = Benchmarks(benchmark(tmp_path, TRAIN, hexagon)).match(question)
+    assert (found and found.rule) == ("whole" if refused else None)
 
 
 def test_refused_examples_are_listed_with_what_they_share(tmp_path: Path) -> None:
@@ -337,7 +365,29 @@ def test_the_fingerprints_that_ship_know_every_question_of_the_benchmarks(shared
         assert all(shipped.match(question) for question in questions)
 
 
-def test_mix_in_a_bare_clone_refuses_what_a_benchmark_asks(tmp_path: Path) -> None:
+def test_the_command_mix_refuses_what_a_benchmark_asks_where_there_are_no_files_beside_the_clone(
+    tmp_path: Path,
+) -> None:
+    clone = tmp_path / "clone"
+    clone.mkdir()
+    robe = "A robe takes 2 bolts of blue fiber and half that much white fiber. How many bolts in total does it take?"
+    cosine = r"Compute $\dbinom{5}{3}$, then add $\dbinom{5}{4}$ to it."
+    rows = [solution("known", robe, "It is three."), solution("fresh", cosine, "It is fifteen.")]
+    (clone / "kept.jsonl").write_text("\n".join(json.dumps(solution_to_json(row)) for row in rows), encoding="utf-8")
+    command = [sys.executable, "-m", "dataset", "mix", "kept.jsonl", "--out", "out", "--workers", "1", "--quiet"]
+    done = subprocess.run(
+        command, cwd=clone, env={**os.environ, "PYTHONPATH": str(ROOT)}, capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr
+    refused = [json.loads(line) for line in (clone / "out" / "refused.jsonl").read_text().splitlines()]
+    assert [(row["id"], row["benchmark"], row["rule"]) for row in refused] == [("known", "gsm8k", "same question")]
+    assert [json.loads(line)["id"] for line in (clone / "out" / "train-00000.jsonl").read_text().splitlines()] == [
+        "fresh"
+    ]
+    assert "No question here is one of gsm8k" in (clone / "out" / "README.md").read_text()
+
+
+def test_the_fingerprints_that_ship_refuse_a_copy_and_no_fresh_question() -> None:
     shipped = Benchmarks([], shipped=True)
     known = (
         "Janet’s ducks lay 16 eggs per day. She eats three for breakfast every morning and bakes muffins for her "
