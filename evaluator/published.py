@@ -2,7 +2,7 @@
 
 Read from images/instruct_results.png and evaluation/evaluation_results.json of the repository
 deepseek-ai/DeepSeek-Math. Where the two differ both are kept: `figure` from the table, `other` from the JSON. It
-alone has the accuracy of the last program's output (`program`). Closed and open models stand apart, as in the table. The
+alone has the accuracy of the last program's output (`program`). Closed and open models stand apart, as there. The
 benchmarks are the full test sets: GSM8K 1,319, MATH 5,000, MGSM-zh 250, CMATH 1,098 problems. The figures were graded
 by their authors' own graders, which accept more or less than ours; a re-grading of the same outputs by MARIO_EVAL
 moved MATH by -0.3 to +1.8.
