@@ -32,6 +32,7 @@ from sandbox.guest.notebook import Notebook
 from sandbox.jail import linux, seccomp, tree
 from sandbox.streams import cut_middle
 
+UNREADY = 70  # the exit code of a process that could not begin its program
 REPORT_FD, LINE_FD = 190, 191  # high, so that the user's own descriptors start at 3
 
 
@@ -248,19 +249,28 @@ def run_once(stage: Stage, oom_score: int) -> NoReturn:
     received = wire.receive(stage.line)
     if received is None:  # it was not needed
         os._exit(0)
-    stage.line.close()
-    os.write(oom_score, _CHOSEN_FIRST)
-    os.close(oom_score)
-    cores.go_anywhere()
-    request = _step_into(received[1])
-    unwritten = _write_files(request["files"]) if request["files"] else None
-    _seed(request["seed"])
-    sys.path.insert(0, "")
+    try:
+        os.write(oom_score, _CHOSEN_FIRST)
+        os.close(oom_score)
+        cores.go_anywhere()
+        request = _step_into(received[1])
+        unwritten = _write_files(request["files"]) if request["files"] else None
+        _seed(request["seed"])
+        sys.path.insert(0, "")
+    except BaseException as error:  # noqa: BLE001 - no user's code has begun: whatever it is, it is ours
+        give_up(LINE_FD, error)
+    stage.line.close()  # from here on nobody can say what only we may say
     report = unwritten or stage.program.run(request["code"], request["mode"], draw=request["figures"])
     _finish(stage.streams)
     with contextlib.suppress(OSError):  # the user closed it: the parent then knows the exit code only
         _write_report(REPORT_FD, report, request["output_bytes"])
     os._exit(report["exit_code"])
+
+
+def give_up(line: int, error: BaseException) -> NoReturn:
+    """Say why the program cannot begin and exit with `UNREADY`: that is our failure, not the program's (see `Slot`)."""
+    os.write(line, dumps({"unready": f"{type(error).__name__}: {error}"[:1000]}).encode())
+    os._exit(UNREADY)
 
 
 def _step_into(descriptors: list[int]) -> dict[str, Any]:

@@ -11,7 +11,6 @@ import signal
 import socket
 import time
 from functools import partial
-from json import dumps
 from typing import NoReturn
 
 from sandbox import wire
@@ -19,7 +18,6 @@ from sandbox.guest import heap, runner
 from sandbox.jail import linux, namespaces
 from sandbox.jail.proc import Watch
 
-UNREADY = 70  # the exit code of a process that could not enter its jail; see `Slot`
 _KILLED = int(signal.SIGKILL)  # a wait status: ended by this signal
 
 
@@ -83,7 +81,7 @@ def start(forker: namespaces.Forker, message: wire.Message, descriptors: list[in
 def become(confinement: namespaces.Confinement, jail: int, proc: int, line: int, stage: runner.Stage) -> NoReturn:
     """Turn this process, just forked, into one that waits for its program, or for a session's cells, on `line`.
 
-    If it cannot, it says why on `line` and exits with `UNREADY`: that is our failure, not the program's.
+    If it cannot, it says why on `line` and exits with `runner.UNREADY`: that is our failure, not the program's.
     """
     try:
         oom_score = namespaces.oom_score(proc)
@@ -92,9 +90,7 @@ def become(confinement: namespaces.Confinement, jail: int, proc: int, line: int,
         linux.close_all_except(oom_score, runner.LINE_FD)
         namespaces.limit_descriptors()  # now: some of those that were closed may have had numbers beyond it
     except BaseException as error:  # noqa: BLE001 - no user's code has begun: whatever it is, it is ours
-        reason = f"{type(error).__name__}: {error}"[:1000]
-        os.write(line, dumps({"unready": reason}).encode())
-        os._exit(UNREADY)
+        runner.give_up(line, error)
     if confinement.session:
         runner.serve_session(stage, oom_score)
     runner.run_once(stage, oom_score)

@@ -389,7 +389,7 @@ def _why_unready(life: Life) -> str | None:
     with contextlib.suppress(OSError):
         word = life.line.recv(wire.MOST_BYTES, socket.MSG_DONTWAIT)
         if word.startswith(_UNREADY):
-            return f"its process could not enter the jail: {word[len(_UNREADY) : -1].decode('utf-8', 'replace')}"
+            return f"its process could not begin: {word[len(_UNREADY) : -1].decode('utf-8', 'replace')}"
     return None
 
 

@@ -21,12 +21,13 @@ ROOT = Path(__file__).parents[3]
 LEASE = """
 import fcntl, signal
 signal.signal(signal.SIGIO, signal.SIG_IGN)
-held = [open(f"{n}.png", "wb") for n in range(256)]
-for file in held:
-    try:
-        fcntl.fcntl(file, fcntl.F_SETLEASE, fcntl.F_WRLCK)
+held = []
+for n in range(256):
+    try:  # as many as may be open; where the filter refuses leases, none is held
+        held.append(open(f"{n}.png", "wb"))
+        fcntl.fcntl(held[-1], fcntl.F_SETLEASE, fcntl.F_WRLCK)
     except OSError:
-        break
+        pass
 """
 RENAMES = """
 import os

@@ -15,7 +15,8 @@ from pathlib import Path
 
 import pytest
 
-from sandbox.errors import SandboxError, SessionBusy, SessionLost
+from sandbox import Sandbox
+from sandbox.errors import SandboxError, SandboxUnavailable, SessionBusy, SessionLost
 from sandbox.jail import proc
 from sandbox.supervisor.slot import _sent_by
 from tests.sandbox.engine.conftest import ROOT, Box
@@ -188,6 +189,15 @@ def test_an_exit_code_of_70_is_the_program_s_own(box: Box) -> None:
     session = box.do("open")
     result = box.cell(session, forged)
     assert result.status in ("ok", "error") or result.exit_code == 70, result
+
+
+def test_what_fails_before_a_program_s_first_line_is_our_failure(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sandbox.engine.pipes.files_to_json", lambda _: {"name": 5})  # no text: it cannot be decoded
+    with (
+        Sandbox(workers=1, preload=(), patience_seconds=0.5) as sandbox,
+        pytest.raises(SandboxUnavailable, match="could not begin: .TypeError"),
+    ):
+        sandbox.run("1")
 
 
 def test_a_file_of_proc_is_read_as_bytes_and_bounded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
