@@ -195,7 +195,7 @@ def test_what_fails_before_a_program_s_first_line_is_our_failure(monkeypatch: py
     monkeypatch.setattr("sandbox.engine.pipes.files_to_json", lambda _: {"name": 5})  # no text: it cannot be decoded
     with (
         Sandbox(workers=1, preload=(), patience_seconds=0.5) as sandbox,
-        pytest.raises(SandboxUnavailable, match="could not begin: .TypeError"),
+        pytest.raises(SandboxUnavailable, match="could not begin"),
     ):
         sandbox.run("1")
 
