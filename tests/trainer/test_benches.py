@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import argparse
+import dataclasses
 import importlib.util
 import sys
 from pathlib import Path
@@ -25,6 +25,7 @@ def bench(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
     assert spec is not None
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
+    monkeypatch.setitem(sys.modules, "trainer_gpu", module)  # where dataclasses look for it
     spec.loader.exec_module(module)
     return module
 
@@ -50,13 +51,36 @@ def test_the_kernels_check_passes_and_catches_one_that_looks_across(
         bench.check_kernel("cpu")
 
 
-def test_the_steps_of_a_small_model_are_measured_with_its_own_arithmetic(bench: ModuleType) -> None:
+@pytest.mark.parametrize("variant", ["before", "halves"])
+def test_the_steps_of_a_small_model_are_measured_with_its_own_arithmetic(
+    bench: ModuleType, variant: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("trainer.model.HEAD_CHUNK", 2048)  # the bench sets it
+    bench.VARIANTS[variant] = dataclasses.replace(bench.VARIANTS[variant], compile=False)
     shape = {**bench.SHAPE, "hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 2, "vocab_size": 300}
     shape |= {"num_attention_heads": 4, "num_key_value_heads": 4}
-    asked = argparse.Namespace(mode="eager", micro_rows=1, recompute="selective", batch_rows=1, steps=1, state="fp32")
-    report = bench.measure_mode(asked, shape)
+    report = bench.measure_variant(variant, shape, [1, 2], 2, 1)
     assert report["parameters"] == 2 * 300 * 32 + 2 * (4 * 32 * 32 + 3 * 32 * 64 + 2 * 32) + 32
-    tokens = report["tokens_per_second"] * report["step_seconds"]
-    assert tokens == pytest.approx(4096 * (1 - report["waste"]), rel=0.05)
-    assert report["isolation_difference"] < 0.03
-    assert len(report["losses"]) == 3
+    for rows in (1, 2):
+        found = report[f"at_{rows}_rows"]
+        tokens = found["tokens_per_second"] * found["step_seconds"]
+        assert tokens == pytest.approx(2 * 4096 * (1 - found["waste"]), rel=0.05)
+        micro = report["fixed_ms"] + rows * report["marginal_ms"]
+        assert micro == pytest.approx(found["micro_batch_ms"], abs=0.05)
+        seconds = micro / 1000 * (2 // rows) + found["optimizer_ms"] / 1000
+        assert seconds == pytest.approx(found["step_seconds"], rel=0.01, abs=1e-3)
+        assert found["proof"] < 0.03
+        assert len(found["losses"]) == 3
+
+
+def test_a_micro_batch_copies_ten_bytes_a_parameter_where_shards_copied_fifty_three(
+    bench: ModuleType, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("trainer.model.HEAD_CHUNK", 2048)
+    before, undivided, halves = bench.count_micro_batches()
+    assert before["bytes_a_parameter"] == pytest.approx(53, abs=1)
+    assert undivided["bytes_a_parameter"] == pytest.approx(45, abs=1)
+    assert halves["bytes_a_parameter"] == pytest.approx(10, abs=0.1)
+    assert halves["gb_at_7b"] < 80 < 350 < before["gb_at_7b"]
+    assert (before["head_chunks_a_row"], halves["head_chunks_a_row"]) == (32, 1)
+    assert halves["operations"] < before["operations"]
