@@ -10,22 +10,18 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
+from dataset.equality import equivalent
 from dataset.extraction.boxes import find_boxes, last_box
-from dataset.extraction.statements import core, said
+from dataset.extraction.choices import last_letter, said_by_words
+from dataset.extraction.outputs import printed
+from dataset.extraction.statements import said
 from dataset.extraction.values import last_value
 from dataset.grading import question_hints
 from dataset.transcript import parse
 from dataset.types import Problem, Turn
 
-_BARE_LINE = re.compile(r"[-+]?\\?\$?\(?[-+]?\d[\d.,/()\s%*+^-]*|\(?[A-J]\)?")
-_LETTER = re.compile(r"(?<![A-Za-z])\(([A-J])\)|(?:option|choice|选项?)\s*([A-J])(?![A-Za-z])")
-_LABEL = re.compile(r"[^\d=:：]{0,80}[A-Za-z\u4e00-\u9fff)][^\d=:：]{0,20}?\s*(?:[:：]|\bis\b|是)\s*")
-_NAMED_LINE = re.compile(r"([A-Za-z]\w{0,20})\s*[=:：]\s*\S.*")
-# How a program's failure looks where its output should be: Python's last line, and what harnesses write in its place.
-_FAILED = re.compile(
-    r"Traceback \(most recent|^(?:Timeout|Runtime errors?|Error\b|\w+(?:Error|Exception)\b)", re.MULTILINE
-)
-_OUTPUT_LINES = 30  # at the end of an output, that are looked at
+_BARE_LETTER = re.compile(r"\(?[A-J]\)?")
+_BARE_LINE = re.compile(rf"[-+]?\\?\$?\(?[-+]?\d[\d.,/()\s%*+^-]*|{_BARE_LETTER.pattern}")
 
 
 def extract(text: str, problem: Problem) -> str | None:
@@ -45,46 +41,32 @@ def extract_from_turns(turns: Sequence[Turn], problem: Problem) -> str | None:
     question = problem.question
     prose = "\n".join(turn.text for turn in turns if turn.kind == "text")
     ending = turns[-1].text if turns and turns[-1].kind == "text" else ""
+    last_line = ending.strip().rsplit("\n", 1)[-1].strip()
     stated = said(prose, question)
     if (box := last_box(prose, question)) is not None:
         boxed, end = box
-        last = ending.strip().rsplit("\n", 1)[-1].strip()
-        if _BARE_LINE.fullmatch(last):
-            return last
+        if _BARE_LINE.fullmatch(last_line):
+            return last_line
         if stated is not None and stated.position >= end and not stated.plain:
             return stated.text
         return boxed if boxed is not None else last_value(prose[end:], question)
     if stated is not None:
         return stated.text
     outputs = [turn.text for turn in turns if turn.kind == "output"]
-    if outputs and (printed := _printed(outputs[-1], question)) is not None:
-        return printed
-    if question_hints.options(question) and (letters := _LETTER.findall(prose)):
-        return next(filter(None, letters[-1]), None)
+    if outputs and (answer := printed(outputs[-1], question)) is not None:
+        return answer
+    if _BARE_LETTER.fullmatch(last_line):
+        return last_line
+    if (options := question_hints.options(question)) and (letter := last_letter(prose)) is not None:
+        return letter
     # Where a program was to give the answer and did not, numbers in the words before it are none.
-    return last_value(ending if outputs else prose, question)
+    text = ending if outputs else prose
+    value = last_value(text, question)
+    if options and not any(value is not None and equivalent(said_so, value).correct for said_so in options.values()):
+        return said_by_words(text, options) or value
+    return value
 
 
 def boxes(text: str) -> list[str]:
     r"""What stands in each \boxed{…}, in order; of nested ones the outermost; of an unclosed one, its line."""
     return [box.text for box in find_boxes(text) if box.text]
-
-
-def _printed(output: str, question: str) -> str | None:
-    """The answer in what a program printed last; None if that is nothing or an error.
-
-    The last line; where all lines are "name = value" and several answers are asked for, all of them.
-    """
-    lines = [line.strip() for line in output.strip().splitlines() if line.strip()]
-    if not lines or _FAILED.search("\n".join(lines[-_OUTPUT_LINES:])):
-        return None
-    named = [_NAMED_LINE.fullmatch(line) for line in lines[-_OUTPUT_LINES:]]
-    names = {match[1] for match in named if match}
-    if 1 < len(lines) == len(names) and question_hints.several(question):
-        return ", ".join(line.replace(":", "=", 1).replace("：", "=", 1) for line in lines)
-    if (box := last_box(lines[-1], question)) is not None:
-        return box[0]
-    line = lines[-1]
-    if (stated := said(line, question)) is not None and not stated.plain:
-        return stated.text
-    return core(line, question) or line

@@ -19,6 +19,7 @@ from dataset.grading.values import Decided
 from dataset.types import Verdict
 
 SENTENCE = 3  # blanks between letters; with more, capitals say nothing
+_FORMS = re.compile(r"\\?#\s*\\?#")  # between the forms of one answer, in references
 MAX_LENGTH = 1_000_000  # characters of an answer that are looked at at all
 _LONG_NUMBER = re.compile(r"([+-]?)0*(\d*)(?:\.(\d*))?")
 _INEQUALITY = re.compile(r"[<>]|\\[lgn]eq?(?:slant)?(?![a-zA-Z])")
@@ -42,6 +43,13 @@ def _decide(reference: str, predicted: str | None, question: str | None) -> Deci
         return Decided(True, "same text")
     if max(len(reference), len(predicted)) > MAX_CHARACTERS:
         return _long(reference, predicted)
+    forms = _FORMS.split(reference)
+    if len(forms) > 1:  # "\frac{3}{10} ## 0.3": either is the answer
+        verdicts = [_decide(form, predicted, question) for form in forms if form.strip(" $")]
+        return next(
+            (verdict for verdict in verdicts if verdict.correct),
+            verdicts[0] if verdicts else Decided(None, "unreadable reference"),
+        )
     ours, theirs = phrases.leads_off(clean(reference)), phrases.leads_off(clean(predicted))
     # Before a lead is lost: the "about" of "about 5" says nothing, the word "about" may be the answer.
     if not set(map(_bare, ours)).isdisjoint(map(_bare, theirs)):

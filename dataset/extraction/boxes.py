@@ -12,7 +12,7 @@ from dataset.grading import question_hints
 from dataset.grading.compare import compare
 from dataset.grading.tree import Many, Node, Seq, Words, contains
 
-_OPEN = re.compile(r"\\{1,2}f?box(?:ed)?\s*(?=\{)|\\{1,2}f?boxed[^\S\n]+(?=[^\s{])")
+_OPEN = re.compile(r"\\{1,2}f?box(?:ed)?[\s~]*(?=\{)|\\{1,2}f?boxed[^\S\n]+(?=[^\s{~])")
 _BRACE = re.compile(r"\\.|[{}]", re.DOTALL)
 _ALSO = re.compile(r"also (?:an )?(?:accept|correct)|acceptable")
 _NAME = re.compile(
@@ -21,6 +21,10 @@ _NAME = re.compile(
 _NAMED = re.compile(
     r"(?:\s|\\quad|\\text\{\s*(?:and|or)\s*\})*[A-Za-z]'?(?:_\{?\w{1,4}\}?)?(?:\([a-z0-9]\))?\s*&?=\s*(?:\\pm)?[-+]?\$?"
 )
+_FACTOR = re.compile(r"\s*\\?pi(?![a-zA-Z])|\s*π")  # behind a box, of its number
+_REST = re.compile(r"[\s$]*(?:余|\.{3,6}|…+|(?:\\[lc]?dots\s*)+|(?:with )?(?:a )?remainder(?: of)?|R)[\s$]*")
+_NAMED_ZH = re.compile(r"[\s$]*[\u4e00-\u9fff]{1,8}(?:是|为|有|[:：])[\s$]*")
+_PART = re.compile(r"[(（]\s*(\d)\s*[)）]")
 _NEAR = 40  # characters before a box that are looked at
 MAX_JOINED = 40
 
@@ -96,7 +100,9 @@ def last_box(text: str, question: str) -> tuple[str | None, int] | None:
     last = found[-1]
     if question_hints.one_of_several(question):
         return last.whole, end
-    group = _group(text, found)
+    if len(found) > 1 and _REST.fullmatch(text, found[-2].end, last.start):
+        return f"{found[-2].text}余{last.text}", end
+    group = _parts(text, found, question) or _group(text, found)
     if len(group) == 1 and question_hints.listing(question) and all(_single(box.text, question) for box in found):
         group = found
     if len(group) == 1 and len(found) > 1 and len({box.name for box in found if box.name}) == len(found):
@@ -118,6 +124,8 @@ def _with_surroundings(text: str, box: Box) -> Box:
     if sign:
         near = near.rstrip(" {$").removesuffix(r"\pm")[: None if sign != "-" else -1]
     name = _NAME.search(near.rstrip("$ {") if near.rstrip().endswith("$") else near)
+    if not unit and (factor := _FACTOR.match(text, box.end)):
+        unit, end = r"\pi", factor.end()
     unit = "" if is_sum(box.text) else unit
     whole = ("" if negative else sign) + money + (_bracketed(box.text) if sign and not negative else box.text)
     return Box(box.start, max(box.end, end), box.text, whole + unit, name[1] if name else "")
@@ -141,6 +149,16 @@ def _without_also(text: str, found: list[Box]) -> list[Box]:
     return kept or found
 
 
+def _parts(text: str, found: list[Box], question: str) -> list[Box]:
+    """The boxes of a question in parts (1), (2) …, if each of as many boxes stands behind its number."""
+    wanted = [match[1] for match in _PART.finditer(question)]
+    if len(wanted) < 2 or wanted != [str(number) for number in range(1, len(wanted) + 1)] or len(found) != len(wanted):
+        return []
+    starts = [0, *(box.end for box in found)]
+    between = [_PART.findall(text, start, box.start) for start, box in zip(starts, found, strict=False)]
+    return found if [numbers[-1] if numbers else "" for numbers in between] == wanted else []
+
+
 def _group(text: str, found: list[Box]) -> list[Box]:
     """The last box with those before it that only a comma, "and" or "or" parts from the next, names aside."""
     group = [found[-1]]
@@ -150,6 +168,7 @@ def _group(text: str, found: list[Box]) -> list[Box]:
             break
         parting = BETWEEN.match(between)
         rest = between[parting.end() :] if parting else ""
+        rest = _NAMED_ZH.sub("", rest) if _NAMED_ZH.fullmatch(rest) else rest
         said = re.search(r",|;|and|or|或|和|与|、|，|；|及", between) is not None
         if not parting or not said or not re.fullmatch(rf"(?:{_NAMED.pattern}|(?:\\pm|[-+{{$ ])*)", rest):
             break

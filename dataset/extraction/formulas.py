@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
+from dataset.grading import phrases
 from dataset.grading.lexer import Hints, Unreadable
 from dataset.grading.normalize import MAX_CHARACTERS, clean
 from dataset.grading.parser import read
@@ -20,8 +21,9 @@ _PROSE = re.compile(r"[A-Za-z]{2,}[,.]? +[A-Za-z]{2,}")
 _EQUALS = re.compile(
     r"\\(?:left|right)?[{}]|[{}()\[\]]|\\(?:equiv|approx)(?![a-zA-Z])|[<>!:=]?=|≈|\\[a-zA-Z]+|\\.", re.DOTALL
 )
-_STEP = re.compile(r"\\(?:therefore|because|Rightarrow|Longrightarrow|implies|iff|Leftrightarrow)(?![a-zA-Z])|∴|⇒")
+STEP = re.compile(r"\\(?:therefore|because|Rightarrow|Longrightarrow|implies|iff|Leftrightarrow)(?![a-zA-Z])|∴|⇒")
 # What has letters and is no variable: commands, A_2^2 and C_5^2 of counting, S_{10} and P(A), words.
+_CHOICE_FIRST = re.compile(r"\s*\(\s*\\?(?:rm|text|mathrm|textbf|bf)?\s*\{?\s*[A-J]\s*\}?\s*\)")  # (\rm D) 4
 _COUNTED = re.compile(r"\\(?:text|mathrm|rm)\s*\{[^{}]*\}|\\[a-zA-Z]+|\{?[A-Z]\}?(?:_\{?\w+\}?)?(?:\^\{?\w+\}?)?")
 
 
@@ -91,11 +93,13 @@ def value_of(formula: str, question: str | None = None) -> str:
     x = 2 + 3 = 5 states x = 5, A_2^2 \\times 3 = 6 the number 6, x^2 + y^2 = 13 an equation, and a + b = 13 the number
     13, if a + b was asked for.
     """
-    formula = _STEP.split(formula.strip())[-1].lstrip(" ,;，；、&\n").rstrip(" ,.;，。；、&\\\n")
+    formula = STEP.split(formula.strip())[-1].lstrip(" ,;，；、&\n").rstrip(" ,.;，。；、&\\\n")
     parts = [part.strip() for part in sides(formula)]
     if len(parts) < 2 or not parts[-1] or r"\begin" in parts[-1] or "approx" in formula or "≈" in formula:
         return formula  # of an approximation, the grader knows which of the two is exact
     name, last = parts[0], parts[-1]
+    if _CHOICE_FIRST.match(last) or phrases.remainder(clean(last[:MAX_CHARACTERS])):
+        return last
     if not name:  # "= 5": the formula before it goes on
         return last
     left = tree(name)
@@ -106,6 +110,13 @@ def value_of(formula: str, question: str | None = None) -> str:
     if named or value is None or variables(value) or contains(value, Words):
         return formula
     return last if is_computation(formula) or _asked(name, question) else formula
+
+
+def last_side(formula: str) -> str:
+    """The last side of a chain whose first is no name: 6 of "2a + b = 6", all of "x = 6"."""
+    parts = [part.strip() for part in sides(formula)]
+    left = tree(parts[0]) if len(parts) > 1 and parts[-1] else None
+    return formula if left is None or is_name(left) else parts[-1]
 
 
 def is_computation(formula: str) -> bool:

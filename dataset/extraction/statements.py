@@ -21,6 +21,8 @@ _SAID = re.compile(
     r"|\b(?:correct|right)\s+(?:option|choice)(?:\s+is\b|\s*[:：])"
     r"|\b(?:option|choice)\s+(?=\$?\(?[A-J]\b(?!\s*[:：.)]\s*\S))"
     r"|(?:最终|最后|正确)?(?:答案|结果)(?:应该|应)?(?:是|为|：|:|选择?)\s*[:：]?|答\s*[：:]"
+    r"|答案\s*】?\s*(?=\(?[A-J](?![A-Za-z]))|正确的(?:选项|说法|结论)?(?:序号)?(?:是|为|有)\s*"
+    r"|\b(?:choose|select|pick)\s+(?=\(?[A-J]\)?(?:[\s.,]|$))"
     r"|选择?(?:项|答案)?\s*[：:]?\s*(?=\W{0,8}[A-J](?![A-Za-z]))"
     r"|(?:故|应|所以|因此)(?:选择?|填)\s*[：:]?"
     r"|选\s*[：:]?\s*(?=\$*\s*\\(?:text|mathrm|rm|mathbf)\s*\{?\s*[A-J])",
@@ -31,7 +33,7 @@ _MARKUP = re.compile(r"[\s*_:：`]*")
 # "D 【…】", "C is the closest": a choice with words after it.
 _LETTER_FIRST = re.compile(
     r"[\s$(*]*(?:\\(?:text|mathrm|rm|mathbf|textbf)\s*\{?\s*)?([A-J])(?![A-Za-z0-9_=^(])[}$)*]*"
-    r"\s*(?:[:：.,，。；、)]\s*(?!\s*[A-J]\b)[^\s\d]|【|选项|项|\s(?:is|because|since|as)\b)"
+    r"\s*(?:[:：.,，。；、)]\s*(?!\s*[A-J]\b)[^\s\d]|【|\\\\|选项|项|\s(?:is|because|since|as)\b)"
 )
 _JUDGED = re.compile(
     r"(?:in)?correct\b(?!\s*(?:[:：]|answer))|right\b|wrong\b|consistent|valid|reasonable", re.IGNORECASE
@@ -42,7 +44,7 @@ _NO_ANSWER = re.compile(
     r"|an?\b|in the\b",
     re.IGNORECASE,
 )
-_CHECKING = re.compile(r"\b(?:check|verify|confirm|test)\b[^.]*$|(?:检验|验证)[^。]*$", re.IGNORECASE)
+_CHECKING = re.compile(r"\b(?:check|verify|confirm|test)\b[^.\n]*$|(?:检验|验证)[^。．\n]*$", re.IGNORECASE)
 MAX_STATEMENTS = 50  # that are looked at from the end: a model in a loop makes thousands
 MAX_CHOICE = 200  # characters of a choice with what it says
 

@@ -11,7 +11,8 @@ from bisect import bisect_right
 from dataclasses import dataclass
 
 from dataset.extraction.around import sign_before, unit_after
-from dataset.extraction.formulas import Span, formulas, is_computation, is_sum, only_a_name, value_of
+from dataset.extraction.formulas import STEP, Span, formulas, is_computation, is_sum, last_side, only_a_name, value_of
+from dataset.extraction.plain import VALUE
 from dataset.grading import phrases, question_hints, times
 from dataset.grading.lexer import Hints, Unreadable
 from dataset.grading.normalize import MAX_CHARACTERS, clean
@@ -19,32 +20,19 @@ from dataset.grading.parser import read
 from dataset.grading.tree import Words, contains
 
 # Where a sentence ends: a decimal point or an abbreviation's does not count.
-_SENTENCE_END = re.compile(r"\.(?=\s+[A-Z\\$*]|\s*$)|[。！；．]|\n", re.MULTILINE)
-_MONTH = r"(?:Jan|Feb|Mar|Apr|May|June?|July?|Aug|Sept?|Oct|Nov|Dec)[a-z]*\.?"
-_HALF_DAY = r"(?:上午|下午|早上|早晨|凌晨|晚上|傍晚|中午)"
-_PLAIN = r"(?:\d{1,3}(?:[ ,]\d{3})+(?!\d)|\d[\d,]*\d|\d)(?:\.\d+)?|\.\d+"
-_NUMBER = rf"(?<![A-Za-z0-9_.])[-−]?(?:{_PLAIN})"
-# Times, dates, quotients with remainder and ratios before plain numbers: each is one value.
-_VALUE = re.compile(
-    rf"(?P<clock>{_HALF_DAY}?(?<![\d.:])\d{{1,2}}(?::\d{{2}}(?::\d{{2}})?(?:\s*[ap]\s?\.?\s?m\b\.?)?|\s*[ap]\s?\.?\s?m\b\.?"
-    rf"|\s*o'?\s?clock)|{_HALF_DAY}\d{{1,2}}[时点](?:\d{{1,2}}分?|半|整)?|(?<!\d)\d{{1,2}}[时点](?:\d{{1,2}}分|半|整)"
-    rf"|\b(?:half past|quarter (?:past|to)|\d{{1,2}} minutes (?:past|to))\s+(?:\d{{1,2}}|{'|'.join(times.HOURS)})\b)"
-    rf"|(?P<date>\b{_MONTH}\s+\d{{1,2}}(?:st|nd|rd|th)?(?:,?\s+\d{{4}})?\b|(?:\d{{4}}年)?\d{{1,2}}月\d{{1,2}}[日号])"
-    r"|(?P<remainder>(?<![A-Za-z0-9.])\d+\s*(?:余数?[是为]?|\.{3,6}|…+|,?\s*(?:with\s+)?(?:a\s+)?remainder(?:\s+of)?|rem\.?|R)\s*\d+"
-    r"(?![\d.]))"
-    r"|(?P<ratio>(?<![A-Za-z0-9.:])\d+(?:\.\d+)?(?:\s*[:：∶]\s*\d+(?:\.\d+)?)+(?![A-Za-z0-9:]))"
-    rf"|(?P<number>{_NUMBER}(?:e[-+]?\d+(?!\w))?(?:又\s*\d+/\d+|分之\d+|\s+\d+/\d+(?![\d/])|\s*/\s*\d+(?![\d/]))?"
-    r"(?:\s*\\?[%％])?)",
-    re.IGNORECASE,
-)
+_SENTENCE_END = re.compile(r"\.(?=\s+[A-Z\\$*]|\s*$)|[。！；．]|\n|\\\\(?=\s|$)", re.MULTILINE)
 BETWEEN = re.compile(
     r"(?:\s|[,，、;；$]|\\(?:quad|qquad|[,;: ])|\b(?:and|or|as well as)\b|或者?|和|与|以及|及"
     r"|\\text\{\s*(?:and|or)\s*\})+"
 )
 _JOINT = re.compile(r"and|or|或|和|与|及")
 _WRITTEN = re.compile(r"\w")
-# "$$13$$:$$10$$" and "$$3$$小时$$20$$分" are one value each.
-_APART = re.compile(r"(?<=\d)\s*\$+(\s*(?:[:：]|[点时元角]|小时|分钟?)\s*)\$+(?=\s*\d)")
+# "$$13$$:$$10$$", "$$3$$小时$$20$$分" and 上午$$9$$时 are one value each.
+_APART = re.compile(r"(?<=\d)\s*\$+(\s*(?:[:：]|[点时元角度]|小时|分钟?)\s*)\$+(?=\s*\d)")
+_NUMBERS_APART = re.compile(
+    r"\$+\s*(\d[\d.]*)\s*\$+(\s*(?:[点时元角度]|小时|分钟?)\s*)\$+\s*(\d[\d.]*)\s*\$+(?=\s*[分角秒毛])"
+    r"|(?<=[午上晨])\s*\$+\s*(\d{1,2})\s*\$+(?=\s*[时点])"
+)
 _CONDITION = re.compile(
     r"\b(?:when|if|for|where|since|because|as|at|given|with|let|attained|iff)"
     r"(?:\s+(?:and only if|all|any|every|some|that))?"
@@ -57,6 +45,14 @@ _STATES = re.compile(
     r"\s*\$?\s*$",
     re.IGNORECASE,
 )
+# What an equation, not its value, may be.
+_OF_EQUATIONS = re.compile(
+    r"equation|line|curve|plane|circle|ellipse|parabola|function|relation|identity|formula|方程|直线|曲线|圆|线|函数|解析式|轨迹|关系|等式|式子",
+    re.IGNORECASE,
+)
+_NAME = re.compile(r"(?:[a-zA-Z](?:_\{?\d\}?)?\s*=\s*)?[-+]?\$*")
+_LARGER = re.compile(r"\d\s*(?:小时|[时点度元])")  # units with a smaller one behind the next number
+_SMALLER = re.compile(r"\s*\$*\s*[分角秒](?!之)钱?")
 _CAPITAL = re.compile(r"\s+(?:[A-Z]|$)")
 _NEAR = 40  # characters before a value that are looked at
 MAX_RUN = 60  # values that are one answer
@@ -73,7 +69,8 @@ class Sentences:
 
     @classmethod
     def of(cls, text: str) -> Sentences:
-        text = _APART.sub(lambda match: match[0].replace("$", " "), text)  # as long as before: positions stay
+        for pattern in (_NUMBERS_APART, _APART):  # as long as before: positions stay
+            text = pattern.sub(lambda match: match[0].replace("$", " "), text)
         spans = formulas(text)
         starts = [span.start for span in spans]
         ends = []
@@ -118,7 +115,7 @@ def _in_sentence(sentences: Sentences, start: int, end: int, question: str | Non
     name: str | None = None
     position = start
     for span in [*sentences.formulas_between(start, end), Span(end, end, "", formula=False)]:
-        between = _VALUE.finditer(text, position, max(position, span.start))
+        between = VALUE.finditer(text, position, max(position, span.start))
         candidates += [Span(match.start(), match.end(), match[0], formula=False) for match in between]
         position = span.end
         if span.formula and only_a_name(span.text):
@@ -139,8 +136,10 @@ def _run(text: str, candidates: list[Span], question: str | None) -> list[Span]:
     run = [candidates[-1]]
     joined = False
     for span in reversed(candidates[-MAX_RUN:-1]):
-        parting = BETWEEN.fullmatch(text, unit_after(text, span.end)[1], run[0].start)
-        if not parting or not parting[0].strip("$ \t\n") or (span.formula and is_computation(span.text)):
+        parting = BETWEEN.match(text, unit_after(text, span.end)[1], run[0].start)
+        if parting is None or not _NAME.fullmatch(text, parting.end(), run[0].start):
+            break
+        if not parting[0].strip("$ \t\n") or (span.formula and _stands_alone(span.text, run[0].text)):
             break
         joined = joined or _JOINT.search(parting[0]) is not None
         run.insert(0, span)
@@ -150,6 +149,11 @@ def _run(text: str, candidates: list[Span], question: str | None) -> list[Span]:
     if all(span.formula for span in run):
         return run if states or joined or question_hints.several(question) else run[-1:]
     return run if states else run[-1:]
+
+
+def _stands_alone(formula: str, following: str) -> bool:
+    """Whether a formula computes something, or the one after it follows from it."""
+    return is_computation(formula) or STEP.match(following) is not None
 
 
 def _is_condition(text: str, span: Span) -> bool:
@@ -163,8 +167,19 @@ def _is_condition(text: str, span: Span) -> bool:
 def _whole(text: str, span: Span, question: str | None) -> str:
     """What a candidate states, with the sign before it and the unit behind it."""
     value = value_of(span.text, question) if span.formula else span.text.strip().rstrip(",")
+    if span.formula and "=" in value and _is_stated(text, span.start):
+        value = last_side(value)
     sign = "" if "=" in value or value.startswith(("-", "−")) else sign_before(text, span.start)
-    return sign + value + ("" if is_sum(value) else unit_after(text, span.end)[0])
+    unit = "" if is_sum(value) else unit_after(text, span.end)[0]
+    if not unit and _LARGER.search(value) and (smaller := _SMALLER.match(text, span.end)):
+        unit = smaller[0].strip()
+    return sign + value + unit
+
+
+def _is_stated(text: str, position: int) -> bool:
+    """Whether "the area is" or its like stands before a formula, so that an equation there gives a value."""
+    before = text[max(0, position - _NEAR) : position]
+    return _STATES.search(before) is not None and _OF_EQUATIONS.search(before) is None
 
 
 def is_value(text: str, question: str | None = None) -> bool:

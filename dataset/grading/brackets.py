@@ -15,6 +15,7 @@ _MATRICES = frozenset(
 )
 _CONDITION_WORDS = frozenset({"if", "when", "for", "where", "当", "若", "在"})
 _OTHERWISE = frozenset({"otherwise", "else", "elsewhere", "其他", "其它", "其余", "true"})
+_OPERATIONS = frozenset({"+", "-", "*", "/", "^", "times", "cdot", "div"})
 _MAX_DETERMINANT = 4
 _POINTS = frozenset({"point", "point2d", "point3d"})
 
@@ -36,6 +37,7 @@ class BracketReader(NumberReader):
         A single thing in round brackets, or in braces that only group, is itself. `visible`: the braces are a set's.
         """
         opener = _PLAIN.get(opener, opener)
+        operated = self.position > 1 and self.tokens[self.position - 2].text in _OPERATIONS
         bars, self.bars = self.bars, int(visible)  # a bar in a set is "such that"
         if self.next.text in _CLOSERS:
             self.take()
@@ -58,6 +60,13 @@ class BracketReader(NumberReader):
             items = tuple(_entry(item) for item in items)
         if len(items) == 1 and not visible and (opener, closer) in (("(", ")"), ("{", "}")):
             return items[0]
+        if (
+            len(items) == 1
+            and (opener, closer) == ("[", "]")
+            and not visible
+            and (operated or self.next.text in _OPERATIONS)
+        ):
+            return items[0]  # 58 ÷ [1 + 2]
         if isinstance(items[0], Mat) and (opener, closer) == ("[", "]"):  # the brackets of an array
             return items[0]
         return Seq(opener, items, closer)

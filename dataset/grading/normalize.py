@@ -33,6 +33,8 @@ _SIGNS = {
     "½": r"\frac{1}{2}", "⅓": r"\frac{1}{3}", "⅔": r"\frac{2}{3}", "¼": r"\frac{1}{4}", "¾": r"\frac{3}{4}",
     "⅕": r"\frac{1}{5}", "⅛": r"\frac{1}{8}", "⌊": r"\lfloor ", "⌋": r"\rfloor ", "⌈": r"\lceil ", "⌉": r"\rceil ",
     "\u3000": " ", "\u00a0": " ", "\u2009": r"\,", "\u202f": r"\,", "\u2002": " ", "\u2003": " ", "\u200a": r"\,",
+    "\u200e": "", "\u200f": "", "\u202a": "", "\u202b": "", "\u202c": "", "\u202d": "", "\u202e": "", "\u00ad": "",
+    "\u2066": "", "\u2067": "", "\u2068": "", "\u2069": "",
     "\u200b": "", "\u200c": "", "\u200d": "", "\ufeff": "", "\u2060": "", "\u2061": "", "\u2062": "",
     **{letter: f"\\{name} " for letter, name in _GREEK.items()}, "Δ": r"\Delta ", "Ω": r"\Omega ", "ϕ": r"\phi ",
 }  # fmt: skip
@@ -47,7 +49,13 @@ _LOOKS = re.compile(
     r"\\(?:left|right|bigg?[lrm]?|Bigg?[lrm]?|displaystyle|textstyle|scriptstyle|limits|nolimits|boldsymbol|bf|rm|it|"
     r"normalsize|large|Large|small|centering|hfill|noindent|strut|null)(?![a-zA-Z])\.?"
 )
-_PAINT = re.compile(r"\\(?:color\s*\{[^{}]*\}|textcolor\s*\{[^{}]*\}|[hv]space\*?\s*\{[^{}]*\}|h?phantom\s*\{[^{}]*\})")
+_PAINT = re.compile(
+    r"\\(?:text|math[a-z]{2})\s*\{\s*\}|\\(?:color\s*\{[^{}]*\}|textcolor\s*\{[^{}]*\}|[hv]space\*?\s*\{[^{}]*\}|h?phantom\s*\{[^{}]*\})"
+)
+_EMPTY_POWER = re.compile(r"(?:\{\s*\}\s*)?\^\s*\{\s*\}\s*(?=\\circ)")  # 75{}^{}\circ
+_ONE_LETTER = re.compile(r"\\(text|mathrm|textbf|mathbf)\s+([A-Za-z])(?![A-Za-z])")  # \text E
+_TIME = re.compile(r"datetime\.time\((\d{1,2}), (\d{1,2})(?:, (\d{1,2}))?\)")
+_PARTS = re.compile(r"\(([1-9])\)\s*[.:]?\s*")
 _SPACING = re.compile(r"\\(?:quad|qquad|enspace|thinspace|medspace|thickspace|[,;:> ])(?![a-zA-Z])|\\(?=\s)|~|\\[,;:>]")
 _SEPARATED = re.compile(r"(?<![\d.])\d{1,3}(?:(?:\s?\{\s?,\s?\}|,?\s*\\!\s*|\\[,;: ]|~|'|_| )\d{3})+(?![\d])")
 _SEPARATOR = re.compile(r"\s?\{\s?,\s?\}|,?\s*\\!\s*|\\[,;: ]|[~'_ ]")
@@ -125,9 +133,14 @@ def clean(text: str) -> str:
     if not text.isascii():
         text = _NOUN_IN_BRACKETS.sub(r"\1", _MINUS_ZH.sub("-", text))
     text = _SPEED.sub(r" \\text{\1/\2}\3", _IN_BRACKETS.sub(r"\1", _PER_HUNDRED.sub(r"\1%", text)))
+    if match := _TIME.fullmatch(text):
+        return ":".join(f"{int(part):02}" for part in match.groups() if part)
+    if text.startswith("(1)") and "(2)" in text:
+        text = _in_parts(text)
     if "." in text or "Decimal" in text:
         text = _SCALAR.sub(r"\1", _PREFIX.sub("", text))
     if "\\" in text:
+        text = _ONE_LETTER.sub(r"\\\1{\2}", _EMPTY_POWER.sub("^", text))
         text = _SPACING.sub(" ", _PAINT.sub(" ", _LOOKS.sub(" ", text)))
     text = _off(text.replace("~", " "))
     if match := _BUILDER.fullmatch(text):  # {x | x > 2}
@@ -144,6 +157,14 @@ def clean(text: str) -> str:
         return re.sub(_COUNT, r"\2\3\1", text)
     match = _RATE.fullmatch(text)  # 每小时80千米
     return f"{match[2]}/{match[1]}" if match else text
+
+
+def _in_parts(text: str) -> str:
+    """The answers of "(1) 3; (2) 4" as a list."""
+    pieces = _PARTS.split(text)[1:]
+    numbers, answers = pieces[::2], [piece.strip(" ,;.$") for piece in pieces[1::2]]
+    in_order = numbers == [str(number) for number in range(1, len(numbers) + 1)]
+    return ", ".join(answers) if in_order and all(answers) else text
 
 
 def _rounded_forms(text: str) -> str:

@@ -170,12 +170,27 @@ class AtomReader(SeriesReader):
             return Sym("e")
         # f(3) is a function's value, x(x + 1) a product; y(t) is a function's where it is what is being given.
         given = self.after((")",), 2) and self.after(("=",), 3)
+        if token.text.isupper() and self.next.text == "(" and (point := self.named_point()) is not None:
+            return point
         if (token.text in FUNCTION_LETTERS or given) and self.next.text == "(" and not self.next.spaced:
             self.take()
             inner = self.many(frozenset(")"))
             self.expect(")")
             return Sym(f"{token.text}({text_of(inner)})")
         return Sym(token.text)
+
+    def named_point(self) -> Seq | None:
+        """The coordinates in M(2, 0); None, and nothing taken, where there are not two or three."""
+        depth = commas = 0
+        for token in self.tokens[self.position :]:
+            depth += (token.text in ("(", "[", "{")) - (token.text in (")", "]", "}"))
+            commas += token.text == "," and depth == 1
+            if depth == 0:
+                break
+        if depth or not 1 <= commas <= 2:
+            return None
+        found = self.bracketed(self.take().text)
+        return found if isinstance(found, Seq) else None
 
     def letters_in_base(self) -> Node | None:
         """Digits that begin with a letter, as in AB_{16}: only before a subscript that is a number over ten."""

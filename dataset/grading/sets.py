@@ -36,12 +36,17 @@ def is_set(node: Node) -> bool:
         ends = (Sym("oo"), MINUS_INFINITE)
         return {"(": ")", "[": "]"}[node.open] != node.close or any(item in ends for item in node.items)
     if isinstance(node, Rel):
-        return node.ops == ("in",) or all(op in ("<", ">", "<=", ">=", "!=") for op in node.ops)
+        return _is_membership(node) or all(op in ("<", ">", "<=", ">=", "!=") for op in node.ops)
     if isinstance(node, Many):
         return any(isinstance(item, Rel) and is_set(item) for item in node.items)
     if isinstance(node, Seq) and node.open == "{" and len(node.items) == 1:  # {x | x > 3}
         return isinstance(node.items[0], Rel) and is_set(node.items[0])
     return node == Sym("RR")
+
+
+def _is_membership(node: Rel) -> bool:
+    """x ∈ …, or x = … ∈ … ."""
+    return node.ops[-1] == "in" and set(node.ops[:-1]) <= {"="}
 
 
 def pieces(node: Node) -> list[Piece] | None:
@@ -159,8 +164,8 @@ def _several(node: Many) -> list[Piece] | None:
 
 
 def _relation(node: Rel) -> list[Piece] | None:
-    if node.ops == ("in",):
-        return _pieces(node.sides[1])
+    if _is_membership(node):
+        return _pieces(node.sides[-1])
     found: list[Piece] | None = [_piece(MINUS_INFINITE, False, INFINITE, False)]
     name: Node | None = None
     for op, left, right in zip(node.ops, node.sides, node.sides[1:], strict=False):

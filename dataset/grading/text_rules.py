@@ -12,6 +12,7 @@ from fractions import Fraction
 
 from dataset.grading import phrases, question_hints, times, trees
 from dataset.grading.normalize import clean
+from dataset.grading.repair import squeezed
 from dataset.grading.values import Decided
 
 _DIGITS = re.compile(
@@ -96,6 +97,9 @@ def _option(reference: str, predicted: str, letters: dict[str, str], letter: str
     if letter not in letters:
         return None
     fitting = [name for name, content in letters.items() if trees.decide(clean(content), said, None).correct]
+    if len(fitting) > 1:  # lists in another order, the same value written twice
+        same_text = [name for name in fitting if squeezed(clean(letters[name])) == squeezed(said)]
+        fitting = same_text or fitting
     return Decided(fitting == [letter], "choice") if fitting else None
 
 

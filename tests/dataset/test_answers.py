@@ -155,7 +155,7 @@ def test_choice_letter_is_found_where_the_question_has_choices() -> None:
         ("The values are 2, 3 and 5.", "2, 3, 5"),
         ("There were 1 000 visitors", "1 000"),
         ("It leaves at half past three.", "half past three"),
-        ("商是3余2。", "3余2"),
+        ("商是3余2。", "商是3余2"),
         ("She pays $18 and he pays $20 in all.", "20"),
         (r"即为$$13$$:$$10$$．", "13  :  10"),
         (r"so it's $\text{D}$.", r"\text{D}"),
