@@ -10,7 +10,9 @@ from dataset.extraction.values import is_value
 from dataset.grading import question_hints
 
 _NAMED_LINE = re.compile(r"([A-Za-z]\w{0,20})\s*[=:：]\s*\S.*")
-_LABEL = re.compile(r"[^\d=:：]{0,80}?[A-Za-z\u4e00-\u9fff)][^\d=:：]{0,20}?\s*(?:[:：]|\bis\b|\bare\b|是|为)\s*")
+_LABEL = re.compile(
+    r"[^\d=:：]{0,80}?[A-Za-z\u4e00-\u9fff)][^\d=:：]{0,20}?\s*(?:[:：]|\bis\b|\bare\b|是|为)\s*[:：]?\s*"
+)
 _NUMBER = r"[-+]?\d[\d.]*(?:e[-+]?\d+)?(?:/\d+)?"
 _NUMBERS = re.compile(rf"{_NUMBER}(?:\s*,\s*{_NUMBER}|\s+{_NUMBER})+")
 _ONE_NUMBER = re.compile(_NUMBER)
