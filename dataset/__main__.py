@@ -112,10 +112,19 @@ def _build_source(arguments: argparse.Namespace) -> int:
     print(f"build {source.name}: {manifest.rows_out:,} candidates of {manifest.rows_in:,} rows ({styles or 'none'})")
     if source.rows is not None and source.rows != manifest.rows_in:
         print(f"note: the published training split has {source.rows:,} rows, these are {manifest.rows_in:,}")
+    for reason, count in manifest.dropped.items():
+        print(f"  left out, {reason}: {count:,} rows (left_out.jsonl)")
+    for change, count in manifest.summary["changed"].items():
+        print(f"  changed, {change}: {count:,} rows (changed.jsonl)")
     if subtopics := manifest.summary.get("subtopics"):
-        covered = sum(1 for count in subtopics.values() if count)
-        print(f"subtopics with problems: {covered} of {len(subtopics)}")
-        print(f"without: {'、'.join(topic for topic, count in subtopics.items() if not count) or 'none'}")
+        from dataset.topics import UNKNOWN, curriculum
+
+        covered = sum(1 for topic in curriculum() if subtopics[topic])
+        others = sum(1 for topic, count in subtopics.items() if count and topic != UNKNOWN) - covered
+        print(
+            f"subtopics with problems: {covered} of 76, {others} beyond them; unknown: {subtopics[UNKNOWN]:,} problems"
+        )
+        print(f"without: {'、'.join(topic for topic in curriculum() if not subtopics[topic]) or 'none'}")
     return _complain_of_bad_lines(manifest, arguments.out)
 
 

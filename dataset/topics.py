@@ -44,6 +44,16 @@ def topics() -> Mapping[str, str]:
     return {english: chinese for area in _areas().values() for english, chinese in area.items()}
 
 
+@cache
+def _area_of_each() -> Mapping[str, str]:
+    return {chinese: area for area, names in _areas().items() for chinese in names.values()}
+
+
+def area_of(topic: str) -> str | None:
+    """The area of `topics_zh.toml` that a subtopic stands in, by its Chinese name; None for other subjects."""
+    return _area_of_each().get(topic)
+
+
 def is_curriculum(area: str) -> bool:
     """Whether an area of `topics_zh.toml` counts among the 76."""
     return not area.startswith("Beyond")

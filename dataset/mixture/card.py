@@ -11,8 +11,10 @@ from xml.sax.saxutils import escape
 
 from dataset.files import written_whole
 from dataset.mixture.contamination import shipped_names
-from dataset.mixture.fingerprints import MixSettings
-from dataset.sources import licence_of
+from dataset.mixture.fields import FIELDS, field_of
+from dataset.mixture.fingerprints import MixSettings, solution_of_row
+from dataset.sources import SOURCES, licence_of
+from dataset.topics import UNKNOWN, area_of, curriculum, topics
 
 _LISTED_SUBJECTS = 80
 _PLOTTED_BARS = 30
@@ -26,6 +28,8 @@ class Statistics:
         self.groups: Counter[tuple[str, str, str]] = Counter()  # source, language, style
         self.subjects: Counter[str] = Counter()
         self.levels: Counter[str] = Counter()
+        self.fields: Counter[tuple[str, str]] = Counter()  # source, field
+        self.topics: Counter[tuple[str, str]] = Counter()  # subtopic, style; Chinese rows of sources by topic
         self.lengths: Counter[int] = Counter()
         self.characters = 0
 
@@ -33,6 +37,9 @@ class Statistics:
         self.groups[row["source"], row["language"], row["style"]] += 1
         self.subjects[row["subject"] or "(none)"] += 1
         self.levels[row["level"] or "(none)"] += 1
+        self.fields[row["source"], field_of(row["subject"], solution_of_row(row).problem.question)] += 1
+        if row["subject"] == UNKNOWN or area_of(row["subject"]) is not None:
+            self.topics[row["subject"], row["style"]] += 1
         length = sum(len(message["content"]) for message in row["messages"])
         self.characters += length
         self.lengths[math.ceil(2 * math.log2(length))] += 1
@@ -50,6 +57,8 @@ class Statistics:
             "languages": self.count(1),
             "styles": self.count(2),
             "subjects": len(self.subjects),
+            "fields": {name: sum(rows for (_, field), rows in self.fields.items() if field == name) for name in FIELDS},
+            "subtopics_of_76": sum(1 for name in curriculum() if any(topic == name for topic, _ in self.topics)),
             "characters": self.characters,
         }
 
@@ -92,10 +101,72 @@ def _composition(settings: MixSettings, parts: Sequence[Mapping[str, int]]) -> s
     return _table(["part", *names], rows)
 
 
+# What section 3.1 of the paper says of its mixture; sizes of the parts it does not give.
+_PAPER = (
+    ("rows", "776,000"),
+    ("languages", "English and Chinese"),
+    ("styles", "in words, as a program, tool-integrated"),
+    ("fields", "algebra, probability, number theory, calculus, geometry, and others"),
+    ("subtopics of Chinese K-12", "76, such as linear equations; in words and tool-integrated"),
+    ("English sources", "GSM8K and MATH tool-integrated, a subset of MathInstruct, Lila-OOD's training set"),
+)
+
+
+def _against_the_paper(statistics: Statistics) -> str:
+    """What the paper says of its training set beside what is here."""
+    covered, other = _covered(statistics)
+    here = (
+        f"{sum(statistics.groups.values()):,}",
+        ", ".join(f"{name} {rows:,}" for name, rows in statistics.count(1).items()),
+        ", ".join(f"{name} {rows:,}" for name, rows in statistics.count(2).items()),
+        ", ".join(f"{name} {rows:,}" for name, rows in statistics.to_json()["fields"].items() if rows),
+        f"{covered} of 76, and {other} beyond them" if statistics.topics else "none",
+        ", ".join(sorted({source for source, language, _ in statistics.groups if language == "en"})) or "none",
+    )
+    rows = [(name, paper, found) for (name, paper), found in zip(_PAPER, here, strict=True)]
+    return _table(["", "DeepSeekMath-Instruct (arXiv 2402.03300)", "here"], rows)
+
+
+def _covered(statistics: Statistics) -> tuple[int, int]:
+    """How many of the 76 subtopics have rows, and how many of the others."""
+    found = {topic for topic, _ in statistics.topics} - {UNKNOWN}
+    return len(found & set(curriculum())), len(found - set(curriculum()))
+
+
+def _subtopics(statistics: Statistics) -> str:
+    """Rows by subtopic and style, those without any listed under the table."""
+    covered, _ = _covered(statistics)
+    named = [*topics().values(), UNKNOWN]
+    styles = sorted({style for _, style in statistics.topics})
+    rows = [
+        (name, area_of(name) or "", *(statistics.topics.get((name, style), 0) for style in styles))
+        for name in named
+        if any((name, style) in statistics.topics for style in styles)
+    ]
+    without = [name for name in curriculum() if not any(topic == name for topic, _ in statistics.topics)]
+    said = (
+        f"{covered} of the 76 subtopics of the curriculum have rows; none: {'、'.join(without) or 'of them lacks any'}."
+    )
+    return f"{said}\n\n{_table(['subtopic', 'area', *styles], rows)}"
+
+
+def _fields(statistics: Statistics) -> str:
+    sources = sorted({source for source, _ in statistics.fields})
+    rows = [(source, *(statistics.fields.get((source, field), 0) for field in FIELDS)) for source in sources]
+    return "By the source's own subject, else by keywords of the question (`dataset/mixture/fields.py`).\n\n" + _table(
+        ["source", *FIELDS], [*rows, ("**all**", *statistics.to_json()["fields"].values())]
+    )
+
+
 def _lengths(lengths: Mapping[int, int]) -> list[tuple[str, int]]:
     return [
         (f"≤ {round(2 ** (power / 2)):,}", lengths.get(power, 0)) for power in range(min(lengths), max(lengths) + 1)
     ]
+
+
+def _reference(source: str) -> str:
+    """What an answer of that source was compared with."""
+    return "its own last words" if source in SOURCES and SOURCES[source].own_reference else "published"
 
 
 def write_card(
@@ -114,9 +185,13 @@ def write_card(
     checked = ", ".join([*shipped, *(path.name for path in settings.benchmarks)])
     sections = {
         "Composition": _composition(settings, parts),
+        "Against the paper": _against_the_paper(statistics),
         "Sources": _table(
-            ["source", "language", "style", "rows", "licence"],
-            [(*group, rows, licence_of(group[0])) for group, rows in sorted(statistics.groups.items())],
+            ["source", "language", "style", "rows", "licence", "reference"],
+            [
+                (*group, rows, licence_of(group[0]), _reference(group[0]))
+                for group, rows in sorted(statistics.groups.items())
+            ],
         ),
         "Left out": _table(["reason", "rows"], sorted(dropped.items())) if dropped else "Nothing.",
         "Benchmarks": (
@@ -125,6 +200,8 @@ def write_card(
             if checked
             else "**Not checked against any benchmark.**"
         ),
+        "Fields": _fields(statistics),
+        **({"Subtopics of Chinese K-12": _subtopics(statistics)} if statistics.topics else {}),
         "Subjects": f"{listed}{more}\n\n![subjects](plots/subjects.svg)",
         "Levels": _table(["level", "rows"], sorted(statistics.levels.items())) + "\n\n![levels](plots/levels.svg)",
         "Lengths": "Characters of question and answer.\n\n"

@@ -24,6 +24,7 @@ from dataset.files import Manifest
 from dataset.mixture.card import bar_chart
 from dataset.mixture.config import Mixture, Part, read_mixture
 from dataset.mixture.contamination import Benchmarks, read_questions
+from dataset.mixture.fields import field_of
 from dataset.mixture.fingerprints import MixSettings, example_row, solution_of_row
 from dataset.mixture.mix import mix
 from dataset.mixture.near import bands, similarity
@@ -321,6 +322,42 @@ def test_a_config_that_cannot_be_used_says_what_is_wrong(tmp_path: Path, text: s
 def test_the_reference_mixture_has_the_papers_size() -> None:
     mixture = read_mixture(ROOT / "dataset" / "mixture.toml")
     assert sum(part.target or 0 for part in mixture.parts) == 776_000
+
+
+FIELDS_OF = [
+    ("Prealgebra", "What is 2 + 3?", "algebra"),
+    ("Precalculus", "Find the angle.", "calculus"),
+    ("整除与余数", "", "number theory"),
+    ("圆锥曲线", "", "geometry"),
+    ("", "Natalia sold clips to 48 friends. How many clips did she sell?", "arithmetic"),
+    ("", "What is the probability that both coins show heads?", "probability and counting"),
+    ("", "The radius of a wheel is 3 feet. How far does it roll?", "geometry"),
+    ("", "What is the remainder when 1234 is divided by 5?", "number theory"),
+    ("", "求函数$f(x)=x^2$的导数。", "calculus"),
+    ("", "一个长方形的面积是多少？", "geometry"),
+    ("unknown", "请看图。", "arithmetic"),
+]
+
+
+@pytest.mark.parametrize(("subject", "question", "field"), FIELDS_OF)
+def test_each_row_has_a_field_by_its_subject_or_its_words(subject: str, question: str, field: str) -> None:
+    assert field_of(subject, question) == field
+
+
+def test_the_card_says_the_composition_beside_the_papers(tmp_path: Path) -> None:
+    rows = many(3, source="gsm8k", style="tir") + many(2, source="tal_scq5k", language="zh", subject="周长")
+    rows += many(1, source="k12_zh", language="zh", subject="unknown") + many(2, source="numina_tir", style="tir")
+    manifest, _ = mixed(tmp_path, rows, read_mixture(ROOT / "dataset" / "mixture.toml"))
+    card = (tmp_path / "out" / "README.md").read_text(encoding="utf-8")
+    assert "| rows | 776,000 | 8 |" in card
+    assert "| styles | in words, as a program, tool-integrated | cot 3, tir 5 |" in card
+    assert "1 of the 76 subtopics of the curriculum have rows" in card
+    assert "| 周长 | Plane figures and solids in primary school | 2 |" in card
+    assert "| unknown |  | 1 |" in card
+    assert "| numina_tir | en | tir | 2 | Apache-2.0 | its own last words |" in card
+    assert "| GSM8K and MATH, tool-integrated | 58,000 | 3 | 3 | 57,997 |" in card
+    assert manifest.summary["subtopics_of_76"] == 1
+    assert sum(manifest.summary["fields"].values()) == 8
 
 
 def test_labels_cannot_break_the_picture() -> None:
