@@ -80,7 +80,8 @@ class Life:
     foreign_cpu: float = 0.0  # what in there was its branches', which have ended
     living_cpu: float = 0.0  # of processes that we have killed, which nobody collects
     rest_at: float = math.inf  # when its processes are to be stopped; see `Rest`
-    stopped: list[int] = field(default_factory=list)  # which have been
+    restless_since: float = math.inf  # since when they are, and some move still
+    stopped: set[int] = field(default_factory=set)  # which have been
     spoke: bool = False  # a session: it has said something, so its process is in its jail
     over: bool = False  # it has ended, but its namespaces hold its branches
     given_up_at: float = math.inf  # when to do without word of its end

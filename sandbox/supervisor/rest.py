@@ -18,7 +18,8 @@ from sandbox.supervisor.life import Life
 from sandbox.supervisor.process_table import ProcessTable
 
 REST_AFTER_SECONDS = 0.05
-_ROUNDS = 50  # of stopping what has been forked meanwhile: each round stops all that could fork more
+_ROUNDS, _AGAIN_SECONDS = 3, 0.01  # at a time: the slot has others to serve
+_PATIENCE_SECONDS = 30.0  # on a machine with ten times as much to do as it has cores a signal may wait for a second
 
 
 class Rest:
@@ -41,32 +42,31 @@ class Rest:
         life.rest_at = time.monotonic() + REST_AFTER_SECONDS
 
     def stop(self, life: Life) -> bool:
-        """Stop all that the session runs; False if it forks faster than that.
+        """Stop all that the session runs, or come back to it in a moment; False if that has gone on for too long.
 
-        A signal is on its way for a moment, and one of them may let the others go on: done is done when all of them
-        are seen to stand.
+        A signal waits until its process is let run, a process can be forked meanwhile, and one of them may let the
+        others go on: they stand when they are seen to stand.
         """
-        life.rest_at = math.inf
-        stopped: set[int] = set()
+        now = time.monotonic()
+        life.restless_since = min(life.restless_since, now)
         for _ in range(_ROUNDS):
-            pids = self._processes.moving(life)
-            if not pids:
-                break
-            for pid in pids:
+            moving = self._processes.moving(life)
+            if not moving:
+                life.rest_at = life.restless_since = math.inf
+                life.others_cpu = self._processes.cpu_of_others(life)
+                return True
+            for pid in moving:
                 with contextlib.suppress(ProcessLookupError):
                     os.kill(pid, signal.SIGSTOP)
-            stopped.update(pids)
+            life.stopped.update(moving)
             time.sleep(0)  # to others of this core
-        else:
-            return False
-        life.stopped = list(stopped)
-        life.others_cpu = self._processes.cpu_of_others(life)
-        return True
+        life.rest_at = now + _AGAIN_SECONDS
+        return now < life.restless_since + _PATIENCE_SECONDS
 
     def end(self, life: Life) -> None:
         """Let it go on."""
-        life.rest_at = math.inf
+        life.rest_at = life.restless_since = math.inf
         for pid in life.stopped:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGCONT)
-        life.stopped = []
+        life.stopped.clear()
