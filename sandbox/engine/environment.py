@@ -25,6 +25,10 @@ ENVIRONMENT = {
     "OPENBLAS_NUM_THREADS": "1",
     "MKL_NUM_THREADS": "1",
     "NUMEXPR_NUM_THREADS": "1",
+    # gmpy2 is for programs that import it. Without it the four libraries it brings are in no other program's memory, and
+    # sympy and mpmath give the same where it is not installed.
+    "SYMPY_GROUND_TYPES": "python",
+    "MPMATH_NOGMPY": "1",
     # Its default of 1,000 answers a function would forget most of the warm-up's, of which one function needs 4,500.
     "SYMPY_CACHE_SIZE": "10000",
 }

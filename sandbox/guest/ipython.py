@@ -1,7 +1,7 @@
 """What programs import of IPython, where it is not installed: `display`, `Math`, `get_ipython` and what is around them.
 
-`install` also lets two libraries be followed when they are imported: figures are counted, and tables as wide as in a
-notebook. Nothing is imported for that, and nothing is changed of a program that imports neither.
+`install` also lets four libraries be followed when they are imported: figures are counted, tables are as wide as in a
+notebook, and sympy takes gmpy2's numbers. Nothing is imported for that, and nothing is changed of other programs.
 """
 
 from __future__ import annotations
@@ -171,7 +171,22 @@ def _widen(pandas: Any) -> None:
     pandas.set_option("display.max_columns", 20)
 
 
-_FOLLOWED: dict[str, Callable[[Any], None]] = {"matplotlib.pyplot": figures.take_over, "pandas": _widen}
+def _acquaint(_: Any) -> None:
+    """Let sympy, which computes without gmpy2 here (`sandbox/engine/environment.py`), take a program's gmpy2 numbers."""
+    gmpy2, numbers = sys.modules.get("gmpy2"), sys.modules.get("sympy")
+    if gmpy2 is None or numbers is None:
+        return
+    converter = sys.modules["sympy.core.sympify"].converter
+    converter[gmpy2.mpz] = lambda value: numbers.Integer(int(value))
+    converter[gmpy2.mpq] = lambda value: numbers.Rational(int(value.numerator), int(value.denominator))
+
+
+_FOLLOWED: dict[str, Callable[[Any], None]] = {
+    "matplotlib.pyplot": figures.take_over,
+    "pandas": _widen,
+    "gmpy2": _acquaint,
+    "sympy": _acquaint,
+}
 
 
 def install(shell: Any) -> None:
