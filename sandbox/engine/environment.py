@@ -25,7 +25,7 @@ ENVIRONMENT = {
     "OPENBLAS_NUM_THREADS": "1",
     "MKL_NUM_THREADS": "1",
     "NUMEXPR_NUM_THREADS": "1",
-    # gmpy2 is for programs that import it. Without it the four libraries it brings are in no other program's memory, and
+    # gmpy2 is for programs that import it. So the four libraries it brings are in no other program's memory, and
     # sympy and mpmath give the same where it is not installed.
     "SYMPY_GROUND_TYPES": "python",
     "MPMATH_NOGMPY": "1",

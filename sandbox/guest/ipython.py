@@ -172,7 +172,7 @@ def _widen(pandas: Any) -> None:
 
 
 def _acquaint(_: Any) -> None:
-    """Let sympy, which computes without gmpy2 here (`sandbox/engine/environment.py`), take a program's gmpy2 numbers."""
+    """Let sympy, which computes without gmpy2 here (`sandbox/engine/environment.py`), take its numbers."""
     gmpy2, numbers = sys.modules.get("gmpy2"), sys.modules.get("sympy")
     if gmpy2 is None or numbers is None:
         return
