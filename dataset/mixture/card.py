@@ -12,7 +12,7 @@ from xml.sax.saxutils import escape
 from dataset.files import written_whole
 from dataset.mixture.contamination import shipped_names
 from dataset.mixture.fields import FIELDS, field_of
-from dataset.mixture.fingerprints import MixSettings, solution_of_row
+from dataset.mixture.fingerprints import MixSettings
 from dataset.sources import SOURCES, licence_of
 from dataset.topics import UNKNOWN, area_of, curriculum, topics
 
@@ -37,7 +37,7 @@ class Statistics:
         self.groups[row["source"], row["language"], row["style"]] += 1
         self.subjects[row["subject"] or "(none)"] += 1
         self.levels[row["level"] or "(none)"] += 1
-        self.fields[row["source"], field_of(row["subject"], solution_of_row(row).problem.question)] += 1
+        self.fields[row["source"], field_of(row["subject"], row["messages"][0]["content"])] += 1
         if row["subject"] == UNKNOWN or area_of(row["subject"]) is not None:
             self.topics[row["subject"], row["style"]] += 1
         length = sum(len(message["content"]) for message in row["messages"])
