@@ -27,6 +27,12 @@ def last_exchange(row: Mapping[str, Any]) -> tuple[str, str]:
         InputError: `messages` is not a list of {role, content} that ends with user, assistant.
     """
     messages = row.get("messages")
+    if isinstance(messages, list) and any(
+        isinstance(m, Mapping) and isinstance(m.get("content"), list) for m in messages
+    ):
+        raise InputError(
+            "a content is a list of parts, expected a string: MathCodeInstruct's rows are --source mathcodeinstruct"
+        )
     if not isinstance(messages, list) or not all(
         isinstance(m, Mapping) and isinstance(m.get("role"), str) and isinstance(m.get("content"), str)
         for m in messages

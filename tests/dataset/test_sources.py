@@ -111,6 +111,8 @@ BAD_ROWS = [
     ("chat", {"messages": "hello", "answer": "1"}, "'messages'"),
     ("chat", {"messages": [{"role": "user", "content": "q"}, {"role": "assistant", "content": "a"}], "language": "fr"},
      "fr"),
+    ("chat", {"messages": [{"role": "user", "content": [{"type": "text", "content": "q"}]}], "answer": "1"},
+     "--source mathcodeinstruct"),
     ("candidates", {"id": 1, "problem": {}, "turns": []}, "'id'"),
 ]  # fmt: skip
 
@@ -185,6 +187,20 @@ def test_programs_between_tags_are_read_in_every_form_of_messages() -> None:
         (found,) = SOURCES[name].convert(row, "1")
         assert [turn.kind for turn in found.solution.turns] == ["text", "code", "output", "text"], name
         assert (found.solution.style, found.solution.problem.answer) == ("tir", "3")
+
+
+def test_a_folder_of_one_file_a_problem_is_read_as_upstream_publishes_math(tmp_path: Path) -> None:
+    files = []
+    for number in (1, 2):
+        row = {"problem": f"What is ${number}+1$?", "level": "Level 3", "type": "Algebra",
+               "solution": f"It is $\\boxed{{{number + 1}}}$."}  # fmt: skip
+        files.append(tmp_path / "train" / "algebra" / f"{number}.json")
+        files[-1].parent.mkdir(parents=True, exist_ok=True)
+        files[-1].write_text(json.dumps(row, indent=4))
+    assert build("math", files, tmp_path / "out", quiet=True).summary["bad"] == 0
+    solutions = built(tmp_path / "out" / "candidates.jsonl")
+    assert [solution.problem.id for solution in solutions] == ["math/algebra/1/1", "math/algebra/2/1"]
+    assert [solution.problem.answer for solution in solutions] == ["2", "3"]
 
 
 def test_levels_are_written_as_in_the_benchmark() -> None:
