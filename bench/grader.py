@@ -1,4 +1,4 @@
-"""How often the grader errs, how fast it is, and whether anything hangs it. `python -m bench.grader [--list]`
+"""How often the grader errs, how fast it is, and whether anything hangs it. `python -m bench.grader [--fuzz N]`
 
 Needs the public files in ../shared/data. Prints tables, then one JSON line; `ratio` is verdicts a second over the
 thousand that one core must give. `--list` also prints every error and every disagreement with a recorded verdict.
@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import random
 import tempfile
 import threading
 import time
@@ -17,6 +18,7 @@ from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
+from bench import adversarial
 from dataset.answers import extract, extract_from_turns
 from dataset.equality import equivalent
 from dataset.types import Problem, Turn, Verdict
@@ -125,6 +127,39 @@ def pathological() -> dict[str, float]:
     return {"worst_seconds": round(worst[0], 2), "worst_seconds_in_threads": round(worst[1], 2)}
 
 
+def fuzz(count: int, seed: int) -> dict[str, float]:
+    """Adversarial texts (`bench.adversarial`) as solutions and as answers: what raises, and the longest time of one."""
+    real = [row["prediction"] for row in rows("grading/labelled.jsonl")]
+    real += [row["solution"] for row in rows("trajectories/rho_1b.math500.jsonl")]
+    references = [(row["reference"], row["question"]) for row in rows("grading/labelled.jsonl")]
+    rng = random.Random(seed)
+    raised = accepted = 0
+    spent: list[tuple[float, float, str]] = []
+    for text in adversarial.texts(seed, count, real):
+        reference, question = rng.choice(references)
+        for ask in (
+            lambda: extract(text, _problem(question)),  # noqa: B023
+            lambda: equivalent(reference, text, question),  # noqa: B023
+            lambda: equivalent(text, reference, question),  # noqa: B023
+        ):
+            wall, own = time.perf_counter(), time.process_time()
+            try:
+                found = ask()
+            except Exception as error:  # noqa: BLE001
+                raised += 1
+                print(f"  raised {type(error).__name__} on {text[:120]!r}")
+                continue
+            spent.append((time.perf_counter() - wall, time.process_time() - own, text[:60]))
+            accepted += isinstance(found, Verdict) and found.correct is True
+    by_wall, by_cpu = max(spent), max(spent, key=lambda entry: entry[1])
+    late = [sum(entry[clock] > 0.5 for entry in spent) for clock in (0, 1)]
+    print(f"fuzz: {count} texts, {raised} raised, {accepted} of {2 * count} verdicts right")
+    print(f"fuzz, longest by the clock: {by_wall[0]:.2f} s ({by_wall[2]!r}), {late[0]} over 0.5 s")
+    print(f"fuzz, longest of our own computing: {by_cpu[1]:.2f} s ({by_cpu[2]!r}), {late[1]} over 0.5 s")
+    worst = {"fuzz_worst_seconds": round(by_wall[0], 2), "fuzz_worst_cpu_seconds": round(by_cpu[1], 2)}
+    return {"fuzz_raised": raised, "fuzz_over_half_a_second": late[0], **worst}
+
+
 def probe() -> None:
     """Answers that would write a file if anything evaluated them."""
     with tempfile.TemporaryDirectory() as folder:
@@ -220,7 +255,13 @@ def main(arguments: list[str]) -> int:
         prog="python -m bench.grader", description=__doc__.splitlines()[0] if __doc__ else ""
     )
     parser.add_argument("--list", action="store_true", help="also print every error and disagreement")
-    show = parser.parse_args(arguments).list
+    parser.add_argument("--fuzz", type=int, metavar="N", help="ask about N adversarial texts, and nothing else")
+    parser.add_argument("--seed", type=int, default=1, help="of these texts")
+    chosen = parser.parse_args(arguments)
+    show = chosen.list
+    if chosen.fuzz:
+        print(json.dumps({"bench": "grader", **fuzz(chosen.fuzz, chosen.seed)}))
+        return 0
     numbers = {**labelled(show), **pathological()}
     probe()
     golds()

@@ -20,6 +20,7 @@ from dataset.grading import question_hints
 from dataset.transcript import parse
 from dataset.types import Problem, Turn
 
+MAX_CHARACTERS = 200_000  # at the end of a solution, that are looked at; a model's longest has about 130,000
 _BARE_LETTER = re.compile(r"\(?[A-J]\)?")
 _BARE_LINE = re.compile(rf"[-+]?\\?\$?\(?[-+]?\d[\d.,/()\s%*+^-]*|{_BARE_LETTER.pattern}")
 
@@ -39,8 +40,8 @@ def extract(text: str, problem: Problem) -> str | None:
 def extract_from_turns(turns: Sequence[Turn], problem: Problem) -> str | None:
     """As `extract`, for a solution that is already in turns."""
     question = problem.question
-    prose = "\n".join(turn.text for turn in turns if turn.kind == "text")
-    ending = turns[-1].text if turns and turns[-1].kind == "text" else ""
+    prose = "\n".join(turn.text for turn in turns if turn.kind == "text")[-MAX_CHARACTERS:]
+    ending = turns[-1].text[-MAX_CHARACTERS:] if turns and turns[-1].kind == "text" else ""
     last_line = ending.strip().rsplit("\n", 1)[-1].strip()
     stated = said(prose, question)
     if (box := last_box(prose, question)) is not None:

@@ -30,7 +30,8 @@ _WRITTEN = re.compile(r"\w")
 # "$$13$$:$$10$$", "$$3$$小时$$20$$分" and 上午$$9$$时 are one value each.
 _APART = re.compile(r"(?<=\d)\s*\$+(\s*(?:[:：]|[点时元角度]|小时|分钟?)\s*)\$+(?=\s*\d)")
 _NUMBERS_APART = re.compile(
-    r"\$+\s*(\d[\d.]*)\s*\$+(\s*(?:[点时元角度]|小时|分钟?)\s*)\$+\s*(\d[\d.]*)\s*\$+(?=\s*[分角秒毛])"
+    r"(?<!\$)\${1,2}\s{0,3}(\d[\d.]{0,20})\s{0,3}\${1,2}(\s{0,3}(?:[点时元角度]|小时|分钟?)\s{0,3})\${1,2}"
+    r"\s{0,3}(\d[\d.]{0,20})\s{0,3}\${1,2}(?=\s*[分角秒毛])"
     r"|(?<=[午上晨])\s*\$+\s*(\d{1,2})\s*\$+(?=\s*[时点])"
 )
 _CONDITION = re.compile(
@@ -54,6 +55,7 @@ _NAME = re.compile(r"(?:[a-zA-Z](?:_\{?\d\}?)?\s*=\s*)?[-+]?\$*")
 _LARGER = re.compile(r"\d\s*(?:小时|[时点度元])")  # units with a smaller one behind the next number
 _SMALLER = re.compile(r"\s*\$*\s*[分角秒](?!之)钱?")
 _CAPITAL = re.compile(r"\s+(?:[A-Z]|$)")
+_LONGEST_SENTENCE = 5_000  # characters at the end of a sentence that are looked at
 _NEAR = 40  # characters before a value that are looked at
 MAX_RUN = 60  # values that are one answer
 
@@ -111,6 +113,7 @@ def value_in(sentence: str, question: str | None = None) -> str | None:
 def _in_sentence(sentences: Sentences, start: int, end: int, question: str | None) -> tuple[str | None, str | None]:
     """The last value between `start` and `end`, and the last formula there that is only a name."""
     text = sentences.text
+    start = max(start, end - _LONGEST_SENTENCE)
     candidates: list[Span] = []
     name: str | None = None
     position = start
