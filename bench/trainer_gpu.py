@@ -51,6 +51,7 @@ from trainer import model as trained  # noqa: E402
 from trainer.attention import document_attention  # noqa: E402
 from trainer.batches import Order  # noqa: E402
 from trainer.config import TrainConfig  # noqa: E402
+from trainer.float8 import Float8Linear  # noqa: E402
 from trainer.model import Learner, build_learner  # noqa: E402
 from trainer.preflight import Size, measure, memory_bytes, step_flops  # noqa: E402
 from trainer.render import Rendered  # noqa: E402
@@ -105,7 +106,7 @@ def main(argv: list[str]) -> int:
     parser.add_argument("--count", action="store_true", help="bytes and operations of a micro-batch, without a GPU")
     arguments = parser.parse_args(argv)
     if arguments.count:
-        for line in count_micro_batches():
+        for line in (*count_micro_batches(), float8_errors()):
             print(json.dumps(line), flush=True)
         return 0
     if not torch.cuda.is_available():
@@ -318,6 +319,24 @@ def count_micro_batches() -> list[dict[str, Any]]:
             "head_gb_a_row": round(3 * 2 * whole.head * -(-2043 // chunk) / 1e9, 1),
         })  # fmt: skip
     return lines
+
+
+def float8_errors() -> dict[str, Any]:
+    """How far a product of normal numbers in eight bits, and its gradients, are from bf16's, as norms."""
+    torch.manual_seed(0)
+    layers = [torch.nn.Linear(256, 384, bias=False).bfloat16() for _ in range(2)]
+    layers[1].load_state_dict(layers[0].state_dict())
+    layers[1].__class__ = Float8Linear
+    given = torch.randn(512, 256).bfloat16()
+    upstream, inputs = torch.randn(512, 384).bfloat16(), [given.clone().requires_grad_() for _ in layers]
+    (exact, rounded) = (layer(x) for layer, x in zip(layers, inputs, strict=True))
+    grads = [
+        torch.autograd.grad(y, (x, m.weight), upstream)
+        for y, x, m in zip((exact, rounded), inputs, layers, strict=True)
+    ]
+    errors = {"output": apart(rounded, exact.float())}
+    errors |= {name: apart(b, a.float()) for name, a, b in zip(("input", "weight"), *grads, strict=True)}
+    return {"workload": "float8 against bf16, relative errors: output and gradients of", **errors}
 
 
 def torch_chunk(*, targets: int) -> int:

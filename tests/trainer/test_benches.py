@@ -84,3 +84,7 @@ def test_a_micro_batch_copies_ten_bytes_a_parameter_where_shards_copied_fifty_th
     assert halves["gb_at_7b"] < 80 < 350 < before["gb_at_7b"]
     assert (before["head_chunks_a_row"], halves["head_chunks_a_row"]) == (32, 1)
     assert halves["operations"] < before["operations"]
+    errors = bench.float8_errors()
+    assert 0.02 < errors["output"] < 0.05
+    assert 0.04 < errors["input"] < 0.08
+    assert 0.04 < errors["weight"] < 0.08
