@@ -99,6 +99,7 @@ def _exam(
     check_style(means.protocol, style)
     first, of = shard(arguments)
     chosen = problems[: arguments.limit][first::of]
+    options = model_options(arguments, means.protocol)
     config = RunConfig(
         model=arguments.name or arguments.model,
         model_sha256=fingerprint_model(arguments.model),
@@ -114,11 +115,12 @@ def _exam(
         min_p=means.sampling.min_p,
         repetition_penalty=means.sampling.repetition_penalty,
         seed=arguments.seed,
-        options=deciding(model_options(arguments, means.protocol)),
+        options=deciding(options),
         grader=grader_version(),
         about={
             "model": arguments.model,
             "file": str(path),
+            "engine_options": dict(options.engine),
             "problems": len(problems),
             "samples_expected": len(chosen) * arguments.samples,
             "samples_of_all_shards": len(problems[: arguments.limit]) * arguments.samples,

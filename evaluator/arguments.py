@@ -100,6 +100,9 @@ def _add_generation(command: argparse.ArgumentParser, *, temperature: float) -> 
     add("--revision", help="branch, tag or commit of a model on the Hub (default: its main branch)")
     add("--context-tokens", type=int, help="longest sequence (default: the model's)")
     add("--dtype", help="data type of the weights (default: the engine's; float32 on a CPU)")
+    add("--engine", metavar="K=V[,K=V…]", help="vLLM's own options, such as tensor_parallel_size=8,quantization=fp8")
+    add("--replicas", type=int, default=1, help="engines side by side, each with its own GPUs or share of the cores")
+    add("--adapter", type=Path, metavar="FOLDER", help="a LoRA adapter on the model")
     add("--in-flight", type=int, help="solutions under way at a time (default: 256; with an own sandbox 32 a core)")
     add("--sandbox", metavar="URL[,URL…]", help="sandbox servers (default: an embedded one)")
     add("--quiet", action="store_true", help="no progress bar")
@@ -153,15 +156,18 @@ def check_run(arguments: argparse.Namespace) -> None:
         problems.append("say --tools, --no-tools or both")
     if arguments.file and len(names) > 1:
         problems.append(f"--file gives the problems of one benchmark, {len(names)} were asked for: use --data-dir")
-    _raise([*problems, *_generation_problems(arguments, ("limit", "samples", "in_flight", "context_tokens"))])
+    _raise([*problems, *_generation_problems(arguments, _COUNTS)])
 
 
 def check_sample(arguments: argparse.Namespace) -> None:
     """Raise `InputError` with every flag of `sample` that is out of range."""
-    problems = _generation_problems(arguments, ("limit", "samples", "in_flight", "context_tokens", "keep"))
+    problems = _generation_problems(arguments, (*_COUNTS, "keep"))
     if not arguments.problems.is_file():
         problems.append(f"--problems {arguments.problems}: no such file; `python -m dataset build` writes one")
     _raise(problems)
+
+
+_COUNTS = ("limit", "samples", "in_flight", "context_tokens", "replicas")
 
 
 def _generation_problems(arguments: argparse.Namespace, counts: tuple[str, ...]) -> list[str]:

@@ -14,6 +14,7 @@ from evaluator.arguments import model_urls
 from evaluator.models.chat import GENERATION_CONFIG, generation_config
 from evaluator.models.types import ModelOptions, Sampling
 from evaluator.protocols import Protocol
+from evaluator.results import fingerprint_model
 from sandbox.errors import InputError
 
 
@@ -77,6 +78,9 @@ def model_options(arguments: argparse.Namespace, protocol: Protocol) -> ModelOpt
         context_tokens=arguments.context_tokens,
         dtype=arguments.dtype,
         revision=arguments.revision,
+        engine=named_values("--engine", arguments.engine or ""),
+        replicas=arguments.replicas,
+        adapter=arguments.adapter,
         urls=model_urls(arguments),
         tokenizer=arguments.tokenizer,
         token=os.environ.get("OPENAI_API_KEY"),
@@ -116,6 +120,15 @@ def named_values(flag: str, text: str) -> dict[str, Any]:
     return found
 
 
+# Options of vLLM that decide how fast and on how much memory it works; they change a text by rounding at most.
+SPEED_ONLY = (
+    *("gpu_memory_utilization", "kv_cache_memory_bytes", "swap_space", "cpu_offload_gb", "max_num_seqs"),
+    *("max_num_batched_tokens", "tensor_parallel_size", "pipeline_parallel_size", "data_parallel_size"),
+    *("distributed_executor_backend", "enforce_eager", "block_size", "enable_prefix_caching", "enable_chunked_prefill"),
+    *("disable_custom_all_reduce", "async_scheduling", "disable_log_stats", "load_format", "download_dir"),
+)
+
+
 def deciding(options: ModelOptions) -> dict[str, Any]:
     """What of `options` can change a score, where it was asked for."""
     template = options.chat_template and hashlib.sha256(options.chat_template.encode()).hexdigest()[:12]
@@ -126,5 +139,7 @@ def deciding(options: ModelOptions) -> dict[str, Any]:
         "system": options.system,
         "chat_template": template,
         "template_options": dict(options.template_options),
+        "engine": {name: value for name, value in options.engine.items() if name not in SPEED_ONLY},
+        "adapter": options.adapter and fingerprint_model(str(options.adapter)),
     }
     return {name: value for name, value in found.items() if value}

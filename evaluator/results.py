@@ -220,8 +220,9 @@ class ResultFile:
             self._lock(folder)
             if (folder / CONFIG).exists():
                 old = read_config(folder)
-                self.config = replace(config, engine=old.engine, about={**old.about, **config.about})
-                refuse_other(folder, old, self.config)
+                if self._path.stat().st_size:  # a start that failed leaves a configuration and no result
+                    self.config = replace(config, engine=old.engine, about={**old.about, **config.about})
+                    refuse_other(folder, old, self.config)
             write_config(folder, self.config)
             self._drop_torn_line()
             self.done = {
@@ -353,8 +354,11 @@ def find_runs(paths: Sequence[Path]) -> list[Path]:
 
 
 # What decides a model's words; logs and manifests in its folder do not.
-_MODEL_FILES = ("config.json", "generation_config.json", "tokenizer*", "vocab*", "merges.txt", "chat_template*")
-_WEIGHTS = ("*.safetensors", "*.bin", "*.model")
+_MODEL_FILES = (
+    *("config.json", "adapter_config.json", "quant*_config.json", "generation_config.json"),
+    *("tokenizer*", "vocab*", "merges.txt", "chat_template*"),
+)
+_WEIGHTS = ("*.safetensors", "*.bin", "*.model", "*.gguf")
 _READ_WHOLE_BYTES = 16 << 20
 
 

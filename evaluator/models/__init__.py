@@ -7,6 +7,7 @@ import json
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from evaluator.models.adapter import adapter_rank
 from evaluator.models.types import Model, ModelOptions
 from sandbox.errors import InputError
 
@@ -70,6 +71,19 @@ def choose_backend(asked: str | None, urls: Sequence[str] = ()) -> str:
 def check_model(name: str, backend: str, options: ModelOptions) -> None:
     """Raise `InputError`, before anything slow is started, if `name` cannot be a model for `backend`."""
     path = Path(name)
+    if backend != "vllm" and options.engine:
+        raise InputError(
+            f"--engine sets options of vLLM's engine, which --backend {backend} does not start: leave out one"
+        )
+    if backend != "vllm" and options.replicas > 1:
+        raise InputError(f"--replicas starts vLLM engines, --backend {backend} does not; several servers: --url A,B")
+    if options.adapter is not None:
+        if backend not in ("vllm", "transformers"):
+            raise InputError(
+                f"--adapter is put on a model that is opened here, not by --backend {backend}. A server loads its own: "
+                "vllm serve … --enable-lora --lora-modules NAME=FOLDER, then --model NAME --tokenizer …"
+            )
+        adapter_rank(options.adapter, name)
     if backend == "openai":
         if Path(options.tokenizer or name).exists():
             _check_tokenizer(Path(options.tokenizer or name), options)

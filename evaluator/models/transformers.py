@@ -64,6 +64,10 @@ def open_transformers(name: str, options: ModelOptions) -> TransformersModel:
         tokenizer.pad_token_id = chat.end_of_turn
     # The model's own generation_config.json, which would fill in whatever `generate` is not told.
     model.generation_config = transformers.GenerationConfig()
+    if options.adapter is not None:
+        from peft import PeftModel
+
+        model = PeftModel.from_pretrained(model, str(options.adapter))
     longest = int(model.config.max_position_embeddings)
     quantization = getattr(model.config, "quantization_config", None)
     if quantization is not None and not isinstance(quantization, dict):

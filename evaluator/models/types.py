@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, Literal, Protocol
 
 from dataset.chat import ChatFormat
@@ -66,6 +67,9 @@ class ModelOptions:
         system: a system message before every question.
         chat_template: a template in the place of the tokenizer's own.
         template_options: the template's own switches, such as enable_thinking.
+        engine: vLLM's own options, by its names.
+        replicas: how many engines work side by side.
+        adapter: folder of a LoRA adapter.
         urls: model servers, each the address that "/completions" is appended to.
         tokenizer: folder or Hub name of the tokenizer, for a model that only servers have.
         token: what the servers want to see.
@@ -79,6 +83,9 @@ class ModelOptions:
     system: str | None = None
     chat_template: str | None = None
     template_options: Mapping[str, Any] = field(default_factory=dict)
+    engine: Mapping[str, Any] = field(default_factory=dict)
+    replicas: int = 1
+    adapter: Path | None = None
     urls: Sequence[str] = ()
     tokenizer: str | None = None
     token: str | None = field(default=None, repr=False)

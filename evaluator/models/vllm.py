@@ -10,20 +10,25 @@ type are recorded with the results and part of their key.
 from __future__ import annotations
 
 import asyncio
+import difflib
 import gc
 import itertools
+import math
 import multiprocessing
 import os
 import sys
 import warnings
 from collections.abc import Mapping, Sequence
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
 from dataset.chat import ChatFormat
 from dataset.transcript import STOP
+from evaluator.models.adapter import adapter_rank
 from evaluator.models.chat import open_chat, template_fact
 from evaluator.models.lifeline import Lifeline
+from evaluator.models.replicas import Replicas
 from evaluator.models.tokens import end_at_stop
 from evaluator.models.types import Generation, ModelDied, ModelError, ModelOptions, Sampling
 from sandbox.errors import InputError
@@ -32,15 +37,16 @@ from sandbox.errors import InputError
 _CPU_CACHE_GIB = 1
 
 
-def open_vllm(name: str, options: ModelOptions) -> VllmModel:
-    """The model in the folder or of the Hub name `name`, loaded.
+def open_vllm(name: str, options: ModelOptions) -> VllmModel | Replicas:
+    """The model in the folder or of the Hub name `name`, loaded, as often as there are to be replicas.
 
     Raises:
-        InputError: no tokenizer or chat template, or vLLM cannot load it.
+        InputError: no tokenizer or chat template, an option that vLLM does not know, or vLLM cannot load it.
     """
     forkable = "torch" not in sys.modules
     # One core is left to the sandbox and to this process, as vLLM itself does where it spawns. OpenMP reads this once.
-    os.environ.setdefault("OMP_NUM_THREADS", str(max(1, len(os.sched_getaffinity(0)) - 1)))
+    threads = (len(os.sched_getaffinity(0)) - 1) // options.replicas
+    os.environ.setdefault("OMP_NUM_THREADS", str(max(1, threads)))
     import torch
 
     on_cpu = not torch.cuda.is_available()
@@ -49,13 +55,44 @@ def open_vllm(name: str, options: ModelOptions) -> VllmModel:
         warnings.simplefilter("ignore", FutureWarning)  # vLLM's own use of torch, nothing that a user could mend
         import vllm
 
-    config = _engine_config(name, options, on_cpu=on_cpu)
-    if on_cpu and forkable:
-        # The CPU platform asks for "spawn", which imports torch and vLLM again in each of two processes: 45 s to start
-        # against 18 s, measured. Safe while torch has computed nothing here: a fork leaves OpenMP's threads behind.
-        os.environ["VLLM_WORKER_MULTIPROC_METHOD"] = "fork"
     about = {"torch": torch.__version__, "device": "cpu" if on_cpu else torch.cuda.get_device_name(0)}
-    return _start(name, options, config, vllm.__version__, about)
+    models: list[VllmModel] = []
+    try:
+        for own in [None] if options.replicas == 1 else _shares(options, on_cpu=on_cpu):
+            if own is not None:
+                os.environ["CUDA_VISIBLE_DEVICES"] = own  # read by the engine's process when it starts
+            config = _engine_config(name, options, on_cpu=on_cpu)
+            if on_cpu and forkable:
+                # Each configuration of the CPU platform asks for "spawn", which imports torch and vLLM again in each of
+                # two processes: 45 s to start against 18 s, measured. Safe while torch has computed nothing here: a
+                # fork leaves OpenMP's threads behind.
+                os.environ["VLLM_WORKER_MULTIPROC_METHOD"] = "fork"
+            models.append(_start(name, options, config, vllm.__version__, about))
+    except BaseException:
+        for model in models:
+            model.end()
+        raise
+    return models[0] if len(models) == 1 else Replicas(models)
+
+
+def _shares(options: ModelOptions, *, on_cpu: bool) -> list[str | None]:
+    """The GPUs of each replica, as CUDA numbers them; None where there is none to share.
+
+    Raises:
+        InputError: more are asked for than there are.
+    """
+    if on_cpu:
+        return [None] * options.replicas
+    import torch
+
+    each = math.prod(int(options.engine.get(f"{kind}_parallel_size", 1)) for kind in ("tensor", "pipeline", "data"))
+    seen = os.environ.get("CUDA_VISIBLE_DEVICES") or ",".join(map(str, range(torch.cuda.device_count())))
+    devices = seen.split(",")
+    if options.replicas * each > len(devices):
+        raise InputError(
+            f"--replicas {options.replicas} need {options.replicas * each} GPUs ({each} each), there are {len(devices)}"
+        )
+    return [",".join(devices[place * each : (place + 1) * each]) for place in range(options.replicas)]
 
 
 def _start(name: str, options: ModelOptions, config: Any, version: str, about: Mapping[str, Any]) -> VllmModel:
@@ -87,7 +124,12 @@ def _start(name: str, options: ModelOptions, config: Any, version: str, about: M
         "commit": getattr(config.model_config.hf_config, "_commit_hash", None),
         "chat_template": template_fact(chat, options),
     }
-    return VllmModel(engine, lifeline, chat, cache_tokens, decides, about)
+    lora = None
+    if options.adapter is not None:
+        from vllm.lora.request import LoRARequest
+
+        lora = LoRARequest("adapter", 1, str(options.adapter.resolve()))
+    return VllmModel(engine, lifeline, chat, cache_tokens, decides, about, lora)
 
 
 def _set_defaults(*, local: bool, on_cpu: bool) -> None:
@@ -126,10 +168,37 @@ def _engine_config(name: str, options: ModelOptions, *, on_cpu: bool) -> Any:
         }
     elif options.dtype:
         engine["dtype"] = options.dtype
+    if options.adapter is not None:
+        rank = adapter_rank(options.adapter, name)
+        engine |= {"enable_lora": True, "max_loras": 1, "max_lora_rank": next(r for r in _LORA_RANKS if r >= rank)}
+    known = {field.name for field in fields(AsyncEngineArgs)}
+    for option in options.engine:
+        if option in _OWN_FLAGS:
+            raise InputError(f"--engine {option}: say it by {_OWN_FLAGS[option]}")
+        if option not in known:
+            near = difflib.get_close_matches(option, known, 1)
+            raise InputError(
+                f"--engine {option}: vLLM has no such option" + (f"; did you mean {near[0]}?" if near else "")
+            )
     try:
-        return AsyncEngineArgs(**engine).create_engine_config()
-    except (ValueError, OSError) as error:
-        raise InputError(f"vLLM cannot load the model {name}: {_first_line(error)}") from None
+        return AsyncEngineArgs(**{**engine, **options.engine}).create_engine_config()
+    except (ValueError, OSError, TypeError, NotImplementedError, AssertionError) as error:
+        given = ", ".join(f"{option}={value}" for option, value in options.engine.items())
+        told = f" with --engine {given}" if given else ""
+        raise InputError(f"vLLM cannot load the model {name}{told}: {_first_line(error)}") from None
+
+
+_OWN_FLAGS = {
+    "model": "--model",
+    "tokenizer": "--tokenizer",
+    "max_model_len": "--context-tokens",
+    "dtype": "--dtype",
+    "revision": "--revision",
+    "tokenizer_revision": "--revision",
+    "enable_lora": "--adapter",
+    "max_lora_rank": "--adapter",
+}
+_LORA_RANKS = (8, 16, 32, 64, 128, 256, 320, 512)  # those that vLLM has kernels for
 
 
 class VllmModel:
@@ -143,8 +212,10 @@ class VllmModel:
         cache_tokens: int,
         engine_facts: Mapping[str, Any],
         about: Mapping[str, Any],
+        lora: Any = None,
     ) -> None:
         self._engine: Any = engine
+        self._lora = lora
         self._lifeline = lifeline
         self._numbers = itertools.count()
         self.chat = chat
@@ -176,7 +247,9 @@ class VllmModel:
         )
         request_id = f"{key}:{next(self._numbers)}"
         try:
-            answers = [a async for a in self._engine.generate({"prompt_token_ids": list(tokens)}, params, request_id)]
+            prompt = {"prompt_token_ids": list(tokens)}
+            stream = self._engine.generate(prompt, params, request_id, lora_request=self._lora)
+            answers = [answer async for answer in stream]
         except EngineDeadError as error:
             raise ModelDied(f"the vLLM engine died while it answered {key}; its own log says why") from error
         except (EngineGenerateError, ValueError) as error:
@@ -194,14 +267,20 @@ class VllmModel:
             return Generation(ids, text, "output")
         return Generation(ids, self.chat.decode(ids), "end")
 
+    def end(self) -> Any:
+        """End the engine's process; return what is left of the engine, None if it had ended already."""
+        engine, self._engine = self._engine, None
+        if engine is not None:
+            engine.shutdown()
+            self._lifeline.cut()
+        return engine
+
     async def close(self) -> None:
         """See `Model.close`."""
-        engine, self._engine = self._engine, None
+        engine = self.end()
         if engine is None:
             return
         handler = engine.output_handler
-        engine.shutdown()
-        self._lifeline.cut()
         if handler is not None:
             await asyncio.wait({handler})
         # The engine stands in cycles. Left to the interpreter's end, its __del__ would call what is no more.

@@ -1,0 +1,48 @@
+"""Several engines with one model as one: a conversation stays where it began, a new one goes where the fewest are."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from evaluator.models.types import Generation, Model, Sampling
+
+
+class Replicas:
+    """Engines that hold the same model; see `Model`. What they say of themselves is the first one's."""
+
+    def __init__(self, models: Sequence[Model]) -> None:
+        self._models = models
+        self._running = [0] * len(models)
+        self._homes: dict[str, int] = {}  # conversations that may go on, by their key: their beginning is cached there
+        self.chat = models[0].chat
+        self.context_tokens = models[0].context_tokens
+        self.cache_tokens = sum(model.cache_tokens for model in models)
+        self.engine = models[0].engine
+        self.about: Mapping[str, Any] = {**models[0].about, "replicas": len(models)}
+
+    async def generate(
+        self, key: str, tokens: Sequence[int], *, max_tokens: int, tools: bool, sampling: Sampling
+    ) -> Generation:
+        """See `Model.generate`."""
+        home = self._homes.get(key)
+        if home is None:
+            # Conversations whose program runs count, too: they come back.
+            kept = [0] * len(self._models)
+            for place in self._homes.values():
+                kept[place] += 1
+            home = min(range(len(self._models)), key=lambda place: (self._running[place] + kept[place], place))
+        self._homes.pop(key, None)
+        self._running[home] += 1
+        try:
+            said = await self._models[home].generate(key, tokens, max_tokens=max_tokens, tools=tools, sampling=sampling)
+        finally:
+            self._running[home] -= 1
+        if said.stop == "output":
+            self._homes[key] = home
+        return said
+
+    async def close(self) -> None:
+        """See `Model.close`."""
+        for model in self._models:
+            await model.close()
