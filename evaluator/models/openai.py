@@ -14,7 +14,6 @@ import asyncio
 import json
 import random
 import time
-import zlib
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, cast
@@ -136,6 +135,7 @@ class OpenAIModel:
             limits=httpx.Limits(max_connections=None, max_keepalive_connections=None),
         )
         self._servers = [_Server(url, self._client) for url in options.urls]
+        self._homes: dict[str, _Server] = {}
         self._patience_seconds = options.patience_seconds
         self._served: str = engine["served"]
         self.chat = chat
@@ -177,6 +177,8 @@ class OpenAIModel:
         except (KeyError, IndexError, TypeError):
             raise ModelError(f"the server answered {key} without a completion: {str(answer)[:200]}") from None
         self.about = {**self.about, "token_ids": "the server's" if ids else "of its text"}
+        if not (reason == "stop" and stopped == STOP):
+            self._forget(key)  # nothing more will be asked in this conversation
         if reason == "length":
             ids = ids or self.chat.piece(said)
             return Generation(ids, self.chat.decode(ids), "length")
@@ -194,6 +196,11 @@ class OpenAIModel:
         ids = ids or [*self.chat.piece(said), self.chat.end_of_turn]
         return Generation(ids, self.chat.decode(ids), "end")
 
+    def _forget(self, key: str) -> None:
+        server = self._homes.pop(key, None)
+        if server is not None:
+            server.conversations.discard(key)
+
     async def _ask(self, key: str, body: Mapping[str, Any]) -> Any:
         """The answer of the first server that gives one.
 
@@ -204,11 +211,18 @@ class OpenAIModel:
         deadline: float | None = None  # from the first failure on
         broken = 0
         while True:
-            # The same server for the same conversation while it lives: there its beginning is cached.
+            # The same server for the same conversation while it lives: there its beginning is cached. A new one goes
+            # where the fewest are.
             now = time.monotonic()
+            home = self._homes.get(key)
             server = min(
-                self._servers, key=lambda one: (max(now, one.resting_until), zlib.crc32(f"{key} {one.url}".encode()))
+                self._servers, key=lambda one: (max(now, one.resting_until), one is not home, len(one.conversations))
             )
+            if home is not server:
+                if home is not None:
+                    home.conversations.discard(key)
+                self._homes[key] = server
+                server.conversations.add(key)
             await asyncio.sleep(server.resting_until - now)
             try:
                 status, answer = await server.post(body)
@@ -240,6 +254,7 @@ class _Server:
     def __init__(self, url: str, client: httpx.AsyncClient) -> None:
         self.url = url
         self.resting_until = 0.0
+        self.conversations: set[str] = set()
         self._client = client
         self._pause = _FIRST_PAUSE
         self._looking = asyncio.Lock()

@@ -25,6 +25,7 @@ from evaluator.models import BACKENDS
 from evaluator.models.tokens import end_at_stop
 from evaluator.models.types import ModelOptions, Sampling
 from tests.evaluator.observe import observe
+from tests.evaluator.real_server import vllm_server
 from tests.evaluator.speaking import Reply, Server, as_json, models
 from tests.processes import descendants, is_running, outliving, steady
 
@@ -33,8 +34,16 @@ ROOT = Path(__file__).parents[2]
 pytestmark = pytest.mark.timeout(1200)
 
 
-@pytest.fixture(scope="module", params=["transformers", "openai", pytest.param("vllm", marks=pytest.mark.engine)])
-def seen(request: pytest.FixtureRequest, tiny_model: Path, run: Callable[[Any], Any]) -> dict[str, Any]:
+_STARTED = [pytest.param(name, marks=pytest.mark.engine) for name in ("vllm", "vllm server")]
+
+
+@pytest.fixture(scope="module", params=["transformers", "openai", *_STARTED])
+def seen(
+    request: pytest.FixtureRequest,
+    tiny_model: Path,
+    run: Callable[[Any], Any],
+    tmp_path_factory: pytest.TempPathFactory,
+) -> dict[str, Any]:
     """What a backend was observed to do. vLLM forks its engine, which only a process without threads may."""
     from tests.evaluator.tiny import PROBLEMS
 
@@ -46,6 +55,10 @@ def seen(request: pytest.FixtureRequest, tiny_model: Path, run: Callable[[Any], 
         return dict(json.loads(json.dumps(found)))
     if find_spec("vllm") is None:
         pytest.skip("vLLM is not installed on this machine")
+    if request.param == "vllm server":
+        with vllm_server(tiny_model, tmp_path_factory.mktemp("server") / "log") as url:
+            found = run(observe("openai", str(tiny_model), PROBLEMS, ModelOptions(urls=[url])))
+        return dict(json.loads(json.dumps(found)))
     done = subprocess.run(
         [sys.executable, "-m", "tests.evaluator.observe", request.param, str(tiny_model)],
         input=json.dumps([asdict(problem) for problem in PROBLEMS]),

@@ -177,6 +177,20 @@ def test_when_one_of_two_servers_dies_the_other_finishes(folder: Path, tmp_path:
     assert len(lasting(tmp_path)) == len(PROBLEMS)
 
 
+def test_conversations_are_spread_by_load_and_each_stays_with_its_server(
+    folder: Path, tmp_path: Path, serve: Callable[..., Server]
+) -> None:
+    servers = [serve(learned(folder, seconds=0.05)) for _ in range(2)]
+    model = open_openai("abacus", options(folder, *(server.url for server in servers)))
+    assert take(tmp_path, model, config=TOOLS, problems=PROBLEMS) == 0
+    asked = [[body["prompt"] for path, body in one.asked if path.endswith("/completions")] for one in servers]
+    begun = [[prompt for prompt in prompts if not any(prompt[: len(o)] == o for o in prompts if o is not prompt)]
+             for prompts in asked]  # fmt: skip
+    assert abs(len(begun[0]) - len(begun[1])) <= 4
+    assert sum(map(len, begun)) == len(PROBLEMS)
+    assert [len(prompts) for prompts in asked] == [2 * len(prompts) for prompts in begun]
+
+
 def test_a_frozen_server_is_given_up_for_the_other(
     folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
