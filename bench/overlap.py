@@ -99,9 +99,9 @@ def _spelled(question: str, draw: random.Random) -> str:
     def in_words(found: re.Match[str]) -> str:
         return ones[int(found[1])] if int(found[1]) < len(ones) else found[1]
 
-    parts = question.split("$")
+    parts = re.split(r"(\$[^$]*\$|\\\[.*?\\\])", question, flags=re.DOTALL)
     parts[::2] = (re.sub(r"(?<![\d.,])(\d{1,2})(?![\d%]|[.,]\d)", in_words, part) for part in parts[::2])
-    return "$".join(parts)
+    return "".join(parts)
 
 
 def _respelled(question: str, draw: random.Random) -> str:

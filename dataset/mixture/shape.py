@@ -56,7 +56,7 @@ class Shape:
     """What is kept of a question.
 
     Attributes:
-        equal: hash of all its words and numbers: the same for the same question in other punctuation. template: hash
+        equal: hash of its words and numbers, choices left aside: the same in other punctuation.
         of all its tokens: the same for the same question with other numbers; 0 for fewer than six tokens. grams:
         distinct n-grams, uint32, sorted; `weights` the words of text in each, uint8. numbers: how often each number
         occurs, by its hash. gram_words: tokens in an n-gram, 3 or 6.
@@ -110,7 +110,7 @@ def shape_of(question: str) -> Shape:
     chinese = sum(1 for token, kind in zip(tokens, is_text, strict=True) if kind and token[0] >= "\u3400")
     size = GRAM_ZH if chinese * 2 > sum(is_text) else GRAM_EN
     numbers = Counter(_token_hash(number) & 0xFFFFFFFF for number in _NUMBER.findall(text))
-    equal = hash64(*words(question))
+    equal = hash64(*words(_CHOICES.sub("", question)))
     template = hash64("template", *tokens) if len(tokens) >= _SHORTEST_TEMPLATE else 0
     count = len(tokens) - size + 1
     if count < 1:
