@@ -51,6 +51,8 @@ def solution_reward(
             )
         asked = columns[question] if question is not None else [_question(prompt) for prompt in prompts]
         answers = [None if answer is None else str(answer) for answer in columns[reference]]
+        # TRL shows a tool's exception to the model; what follows one of ours is no sample.
+        failed = [getattr(one, "failed", False) for one in columns.get("environments") or [None] * len(answers)]
         given = await rewards_async(
             asked,
             answers,
@@ -60,6 +62,7 @@ def solution_reward(
             weights=weights,
             limits=limits,
         )
+        given = [None if broken else one for one, broken in zip(given, failed, strict=True)]
         if log_metric is not None:
             _log([one for one, answer in zip(given, answers, strict=True) if answer is not None], log_metric)
         return [None if one is None else one.score for one in given]

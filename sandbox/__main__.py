@@ -1,4 +1,4 @@
-"""`python -m sandbox serve | relay | run | doctor | up | down | ps`: a server, one program, this machine, boxes."""
+"""`python -m sandbox serve | relay | mcp | run | doctor | up | down | ps`: servers, one program, this machine."""
 
 from __future__ import annotations
 
@@ -28,6 +28,11 @@ def main(argv: list[str]) -> int:
         from sandbox.server.relay import relay
 
         relay(arguments.to.split(","), port=arguments.port, token=_token(arguments.token_file))
+        return 0
+    if arguments.command == "mcp":
+        from sandbox.server.mcp import serve_mcp
+
+        serve_mcp(arguments.url, token=_token(arguments.token_file), http=arguments.http, port=arguments.port)
         return 0
     if arguments.command == "run":
         return _run(arguments)
@@ -136,6 +141,12 @@ def _parser() -> argparse.ArgumentParser:
     command.add_argument("--to", required=True, metavar="URL[,URL]", help="the sandbox servers that are asked")
     command.add_argument("--port", type=int, default=8080, help="on loopback; 0: any free one")
     command.add_argument("--token-file", metavar="FILE", help="file with the servers' token")
+
+    command = commands.add_parser("mcp", help="Model Context Protocol on stdio, or on loopback over HTTP")
+    command.add_argument("--url", help="run programs on this server instead of here")
+    command.add_argument("--token-file", metavar="FILE", help="file with that server's token")
+    command.add_argument("--http", action="store_true", help="over HTTP, at /mcp")
+    command.add_argument("--port", type=int, default=8001, help="for --http")
 
     command = commands.add_parser("run", parents=[isolation], help="run one program")
     command.add_argument("file", metavar="FILE|-", help="Python source, - for standard input")

@@ -50,7 +50,7 @@ HOMES = {
     "verifiers": (),
     "inspect_ai": ("evaluator/export/", "integrations/inspect_ai.py"),
     "smolagents": ("integrations/smolagents.py",),
-    "mcp": ("integrations/mcp.py",),
+    "mcp": ("sandbox/server/mcp.py",),
 }
 
 

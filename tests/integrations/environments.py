@@ -35,9 +35,11 @@ ENVIRONMENTS: dict[str, tuple[str, ...]] = {
     "trl": ("trl==1.16.0", "accelerate", "jmespath"),
     "openrlhf": ("openrlhf==0.11.2", "pylatexenc"),
     "verifiers": ("verifiers==0.4.0",),
+    "smolagents": ("smolagents==1.26.0",),
+    "inspect": ("inspect-ai==0.3.285",),
 }
 # These bring what they need, of their own versions; the others see the test run's.
-WHOLE = ("verifiers",)
+WHOLE = ("inspect", "verifiers")
 
 
 def interpreter(name: str) -> Path:

@@ -1,0 +1,152 @@
+"""The same programs through different sandboxes' own HTTP APIs: `python bench/peers.py [--fusion URL] [--restarts]`.
+
+Ours is started here and asked through `/v1/execute`, through SandboxFusion's `/run_code` and through NeMo-Skills'
+`/execute`; a SandboxFusion server that runs already is asked at the address that --fusion names. The programs are of
+four kinds with known outcomes: a sum, sympy, an exception, 200 KB of output. Clients keep their connections. One JSON
+line for each door and concurrency: programs a second, wrong outcomes, transport errors.
+
+--restarts instead: SandboxFusion's clients at a relay, whose server is killed twice meanwhile.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import contextlib
+import itertools
+import json
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Awaitable, Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+
+ROOT = Path(__file__).parent.parent
+# program, what stands at the end of stdout, whether it succeeds
+PROGRAMS = (
+    ("print(sum(range(1000)))", "499500\n", True),
+    ("from sympy import *\nx = symbols('x')\nprint(solve(x**2 - 5*x + 6, x))", "[2, 3]\n", True),
+    ("print('before')\n1 / 0", "before\n", False),
+    ("print('a' * 200_000)", "aaaa\n", True),
+)
+Ask = Callable[[aiohttp.ClientSession, str], Awaitable[tuple[str, bool]]]
+
+
+async def ask_ours(http: aiohttp.ClientSession, code: str) -> tuple[str, bool]:
+    limits = {"output_bytes": 1 << 20}
+    async with http.post("/v1/execute", json={"code": code, "mode": "script", "limits": limits}) as answer:
+        answer.raise_for_status()
+        body = await answer.json()
+        return body["stdout"], body["status"] == "ok"
+
+
+async def ask_fusion(http: aiohttp.ClientSession, code: str) -> tuple[str, bool]:
+    for attempt in range(3):  # as verl asks: again after 504, up to three times
+        async with http.post("/run_code", json={"code": code, "language": "python"}) as answer:
+            if answer.status == 504 and attempt < 2:
+                await asyncio.sleep(attempt + 1)
+                continue
+            answer.raise_for_status()
+            body = await answer.json()
+            assert body["status"] != "SandboxError", body["message"]
+            return body["run_result"]["stdout"], body["status"] == "Success"
+    raise AssertionError("unreachable")
+
+
+async def ask_nemo_skills(http: aiohttp.ClientSession, code: str) -> tuple[str, bool]:
+    body = {"generated_code": code, "timeout": 30, "language": "python", "max_output_characters": 1 << 20}
+    async with http.post("/execute", json=body) as answer:
+        answer.raise_for_status()
+        told = await answer.json()
+        return told["stdout"], told["process_status"] == "completed" and not told["stderr"]
+
+
+async def measure(url: str, ask: Ask, concurrency: int, seconds: float, *, keep: bool = True) -> dict[str, Any]:
+    """Programs a second of `concurrency` clients for `seconds`."""
+    counts = {"programs": 0, "wrong": 0, "transport_errors": 0}
+    end = time.monotonic() + seconds
+    turn = itertools.count()
+    connector = aiohttp.TCPConnector(limit=0, force_close=not keep)
+    async with aiohttp.ClientSession(url, connector=connector, timeout=aiohttp.ClientTimeout(120)) as http:
+
+        async def client() -> None:
+            while time.monotonic() < end:
+                code, ending, succeeds = PROGRAMS[next(turn) % len(PROGRAMS)]
+                try:
+                    stdout, good = await ask(http, code)
+                except (aiohttp.ClientError, TimeoutError, AssertionError):
+                    counts["transport_errors"] += 1
+                    continue
+                counts["programs"] += 1
+                counts["wrong"] += not stdout.endswith(ending) or good != succeeds
+
+        began = time.monotonic()
+        await asyncio.gather(*(client() for _ in range(concurrency)))
+        return {**counts, "per_second": round(counts["programs"] / (time.monotonic() - began), 1)}
+
+
+@contextlib.contextmanager
+def sandbox(*arguments: str) -> Iterator[tuple[subprocess.Popen[str], str]]:
+    """A command of ours that listens, and its address."""
+    command = [sys.executable, "-m", "sandbox", *arguments]
+    process = subprocess.Popen(command, cwd=ROOT, stderr=subprocess.PIPE, text=True)
+    assert process.stderr is not None
+    try:
+        yield process, process.stderr.readline().split("listening on ")[1].split(" ")[0]
+    finally:
+        if process.poll() is None:
+            process.send_signal(signal.SIGTERM)
+        process.wait(60)
+        process.stderr.close()
+
+
+def compare(arguments: argparse.Namespace) -> None:
+    with sandbox("serve", "--port", "0", "--max-queue", "4096") as (_, ours):
+        doors: list[tuple[str, str, Ask]] = [
+            ("/v1/execute", ours, ask_ours),
+            ("/run_code", ours, ask_fusion),
+            ("/execute", ours, ask_nemo_skills),
+        ]
+        if arguments.fusion:
+            doors.append(("SandboxFusion", arguments.fusion, ask_fusion))
+        for concurrency in arguments.concurrency:
+            for name, url, ask in doors:
+                told = asyncio.run(measure(url, ask, concurrency, arguments.seconds))
+                print(json.dumps({"door": name, "concurrency": concurrency, **told}), flush=True)
+
+
+async def kill_and_restart(url: str, port: int, seconds: float, concurrency: int) -> dict[str, Any]:
+    """What clients at the relay see while the server behind it is killed after each third of the time."""
+    clients = asyncio.create_task(measure(url, ask_fusion, concurrency, seconds, keep=False))
+    for _ in range(2):
+        with sandbox("serve", "--port", str(port)) as (server, _):
+            await asyncio.sleep(seconds / 3)
+            server.kill()
+            server.wait()
+    with sandbox("serve", "--port", str(port)):
+        return await clients
+
+
+def restarts(arguments: argparse.Namespace) -> None:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    with sandbox("relay", "--to", f"http://127.0.0.1:{port}", "--port", "0") as (_, url):
+        for concurrency in arguments.concurrency:
+            told = asyncio.run(kill_and_restart(url, port, arguments.seconds, concurrency))
+            print(json.dumps({"door": "relay, server killed twice", "concurrency": concurrency, **told}), flush=True)
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--fusion", metavar="URL", help="a SandboxFusion server that runs already")
+    parser.add_argument("--concurrency", type=int, nargs="+", default=[8, 64, 256])
+    parser.add_argument("--seconds", type=float, default=10.0)
+    parser.add_argument("--restarts", action="store_true")
+    given = parser.parse_args()
+    (restarts if given.restarts else compare)(given)
