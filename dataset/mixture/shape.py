@@ -1,7 +1,7 @@
 """A question as what can be compared and published without its text: hashes of its n-grams and of its numbers.
 
 Tokens are words, Chinese characters, single letters, LaTeX commands, signs, and "#" for every number, in digits or in
-English words. Only words of two letters or more and Chinese characters are *text*; labels such as ABC, letters,
+words (English; Chinese up to 99). Only words of two letters or more and Chinese characters are *text*; labels such as ABC, letters,
 commands and signs are formula. Drawings ([asy] … [/asy], tikzpicture), choices "(A) … (B) …" at the end, and commands
 that only set (\\left, \\displaystyle) are left out; \\dfrac is \\frac. An n-gram is three tokens, or six where most
 of the text is Chinese; it weighs as many words as it has text. Renumbering a question, or changing its case, white
@@ -57,9 +57,10 @@ class Shape:
 
     Attributes:
         equal: hash of its words and numbers, choices left aside: the same in other punctuation.
-        of all its tokens: the same for the same question with other numbers; 0 for fewer than six tokens. grams:
-        distinct n-grams, uint32, sorted; `weights` the words of text in each, uint8. numbers: how often each number
-        occurs, by its hash. gram_words: tokens in an n-gram, 3 or 6.
+        template: hash of all its tokens: the same with other numbers; 0 for fewer than six tokens.
+        grams: distinct n-grams, uint32, sorted; `weights` the words of text in each, uint8.
+        numbers: how often each number occurs, by its hash.
+        gram_words: tokens in an n-gram, 3 or 6.
     """
 
     equal: int

@@ -1,10 +1,10 @@
 """MathQA: 37,297 of AQuA's problems, with a formula for each (math-qa.github.io, Apache 2.0).
 
     {"Problem": "the banker ' s gain of a certain sum due 3 years hence at 10 % per annum is rs . 36 . what is …?",
-     "Rationale": "\\"explanation : t = 3 years … answer : option a\\"", "options": "a ) rs . 400 , b ) rs . 300 , c )
-     rs . 500 , d ) rs . 350 , e ) none of these", "correct": "a", "annotated_formula": "divide(multiply(const_100,
-     divide(multiply(36, const_100), multiply(3, 10))), multiply(3, 10))", "linear_formula":
-     "multiply(n2,const_100)|multiply(n0,n1)|…", "category": "gain"}
+     "Rationale": "\\"explanation : t = 3 years … answer : option a\\"",
+     "options": "a ) rs . 400 , b ) rs . 300 , c ) rs . 500 , d ) rs . 350 , e ) none of these", "correct": "a",
+     "annotated_formula": "divide(multiply(const_100, divide(multiply(36, const_100), multiply(3, 10))), …)",
+     "linear_formula": "multiply(n2,const_100)|multiply(n0,n1)|…", "category": "gain"}
 
 A JSON array as published; copies in JSON Lines with problem, rationale and type are read as well. The rationale,
 ended by the letter, is the cot candidate; the formula the program of the pot candidate, whose question has no choices

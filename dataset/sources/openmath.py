@@ -2,8 +2,8 @@
 
     {"question": "Kelly has 5 quarters and 2 dimes. …", "expected_answer": "105", "predicted_answer": "105",
      "error_message": "", "is_correct": true, "generation_type": "masked_reference_solution", "dataset": "gsm8k",
-     "generated_solution": "Let's …\\n<llm-code>\\n5*25 -
-     2*10\\n</llm-code>\\n<llm-code-output>\\n105\\n</llm-code-output>\\n…"}
+     "generated_solution": "Let's …\\n<llm-code>\\n5*25 - 2*10\\n</llm-code>\\n<llm-code-output>\\n105\\n
+     </llm-code-output>\\nHe has \\\\boxed{105} cents."}
 
 huggingface.co/datasets/nvidia/OpenMathInstruct-1, arXiv 2402.10176; 1.8M correct solutions. Its "validation" split is a
 part of the training problems, too. Rows whose `is_correct` is false are left out. A solution without a program is a cot
