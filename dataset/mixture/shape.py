@@ -1,11 +1,11 @@
 """A question as what can be compared and published without its text: hashes of its n-grams and of its numbers.
 
 Tokens are words, Chinese characters, single letters, LaTeX commands, signs, and "#" for every number, in digits or in
-words (English; Chinese up to 99). Only words of two letters or more and Chinese characters are *text*; labels such as ABC, letters,
-commands and signs are formula. Drawings ([asy] … [/asy], tikzpicture), choices "(A) … (B) …" at the end, and commands
-that only set (\\left, \\displaystyle) are left out; \\dfrac is \\frac. An n-gram is three tokens, or six where most
-of the text is Chinese; it weighs as many words as it has text. Renumbering a question, or changing its case, white
-space, punctuation or full-width forms, changes no n-gram.
+words (English; Chinese up to 99). Only words of two letters or more and Chinese characters are *text*; labels such as
+ABC, letters, commands and signs are formula. Drawings ([asy] … [/asy], tikzpicture), choices "(A) … (B) …" at the
+end, and commands that only set (\\left, \\displaystyle) are left out; \\dfrac is \\frac. An n-gram is three tokens,
+or six where most of the text is Chinese; it weighs as many words as it has text. Renumbering a question, or changing
+its case, white space, punctuation or full-width forms, changes no n-gram.
 """
 
 from __future__ import annotations
