@@ -19,7 +19,7 @@ import traceback
 from collections.abc import Callable, Iterator
 from typing import NamedTuple, NoReturn
 
-from sandbox.jail import init, linux, pod, seccomp, tree
+from sandbox.jail import init, linux, listener, pod, seccomp, tree
 
 _INSIDE = linux.CLONE_NEWNS | linux.CLONE_NEWIPC
 _SAME_FOR_ALL = {
@@ -205,8 +205,13 @@ def give_up_what_no_program_has() -> None:
                 raise
 
 
-def enter(jail: int, confinement: Confinement) -> None:
-    """Give the calling process, just forked, the jail's view and none of our rights. There is no way back."""
+def enter(jail: int, confinement: Confinement) -> int:
+    """Give the calling process, just forked, the jail's view and none of our rights. There is no way back.
+
+    Returns:
+        Of a session in a jail of its own, the descriptor on which the filter asks whether it may be forked, to be given
+        to the slot. Else, and where another filter around us asks already and so no session can be forked, -1.
+    """
     os.setsid()
     if confinement.isolated:
         linux.setns(jail, _INSIDE | (linux.CLONE_NEWUSER if confinement.userns else 0))
@@ -220,13 +225,17 @@ def enter(jail: int, confinement: Confinement) -> None:
         pod.enter(confinement.uid, confinement.gid)
         linux.load_seccomp(FILTERS[False])
     if not confinement.isolated:
-        return
+        return -1
     if not confinement.userns:
         os.setgroups([])
         os.setresgid(confinement.gid, confinement.gid, confinement.gid)
         os.setresuid(confinement.uid, confinement.uid, confinement.uid)
     linux.drop_capabilities()
-    linux.load_seccomp(FILTERS[confinement.session])
+    if confinement.session:
+        with contextlib.suppress(OSError):
+            return listener.load(FILTERS[True])
+    linux.load_seccomp(FILTERS[False])
+    return -1
 
 
 # Assembled when the zygote starts, not for every run.

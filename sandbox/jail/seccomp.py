@@ -73,13 +73,14 @@ ANY_NAMESPACE = 0x7E020000  # CLONE_NEW{NS,CGROUP,UTS,IPC,USER,PID,NET}; NEWTIME
 # A sister, not a child: its parent would be a process of ours, which collects none that it did not fork, and until it
 # is collected the kernel cannot end the jail.
 SISTER = 0x8000  # CLONE_PARENT
-# What a session may do, and nothing else may: fork into new, empty namespaces (sandbox/guest/runner.py).
+# What a session may ask for, and nothing else may: to fork into new, empty namespaces (sandbox/guest/runner.py). The
+# slot lets it while it forks the session, and else not (sandbox/jail/listener.py).
 SESSION_FORK_FLAGS = linux.CLONE_NEWUSER | linux.CLONE_NEWPID | linux.CLONE_NEWNS | linux.CLONE_NEWIPC
 
 _ARCHITECTURES = {"x86_64": (0, 0xC000003E), "aarch64": (1, 0xC00000B7)}  # column, AUDIT_ARCH_*
 _LOAD, _JUMP_EQUAL, _JUMP_FROM, _JUMP_ANY_BIT, _RETURN = 0x20, 0x15, 0x35, 0x45, 0x06
 _NUMBER, _ARCHITECTURE, _ARGUMENTS = 0, 4, 16  # offsets in struct seccomp_data; both machines are little-endian
-_ALLOW = 0x7FFF0000
+_ALLOW, _ASK = 0x7FFF0000, 0x7FC00000  # the latter: SECCOMP_RET_USER_NOTIF
 _Instruction = tuple[int, int, int, int]  # opcode, how many to skip if true, if false, constant
 
 
@@ -143,7 +144,9 @@ def assemble(*, session: bool, machine: str | None = None) -> bytes:
     verdicts = {number: _REFUSED for numbers in DENIED.values() if (number := numbers[column]) is not None}
     verdicts |= {numbers[column]: judgement for *numbers, judgement in JUDGED.values()}
     verdicts[CLONE3] = _UNKNOWN
-    of_a_session: list[_Instruction] = [(_JUMP_EQUAL, 0, 1, SESSION_FORK_FLAGS), *_ALLOWED] if session else []
+    of_a_session: list[_Instruction] = (
+        [(_JUMP_EQUAL, 0, 1, SESSION_FORK_FLAGS), (_RETURN, 0, 0, _ASK)] if session else []
+    )
     verdicts[CLONE[column]] = [
         _load(0), *of_a_session, (_JUMP_ANY_BIT, 0, 1, ANY_NAMESPACE | SISTER), *_REFUSED, *_ALLOWED,
     ]  # fmt: skip

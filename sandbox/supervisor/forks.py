@@ -86,6 +86,10 @@ class Forks:
         self._rest.end(parent)
         return Fork(name, parent, furnisher, time.monotonic() + FORK_SECONDS)
 
+    def may_fork(self, pid: int) -> bool:
+        """Whether the thread is that of a session which has been told to fork and has not yet."""
+        return any(fork.parent.pid == pid and fork.jail is None for fork in self._under_way)
+
     def seconds_to_deadline(self) -> float:
         return min((fork.deadline - time.monotonic() for fork in self._under_way), default=math.inf)
 

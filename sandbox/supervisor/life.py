@@ -83,6 +83,7 @@ class Life:
     restless_since: float = math.inf  # since when they are, and some move still
     stopped: set[int] = field(default_factory=set)  # which have been
     spoke: bool = False  # a session: it has said something, so its process is in its jail
+    listener: int = -1  # a session: where its filter asks, for its branches, too; see sandbox/jail/listener.py
     over: bool = False  # it has ended, but its namespaces hold its branches
     given_up_at: float = math.inf  # when to do without word of its end
     peak: int = 0  # where no control group counts

@@ -117,14 +117,17 @@ class Reaper:
         life.over = True
         parent = life.parent
         if parent is None and not life.branches:
+            self._stop_listening(life)
             return life.jail.end()
         init = life.numbers[1:]
         seconds = self._processes.watch.cpu_seconds(init)
         if life.branches and self._processes.sweep(life):
             return seconds
-        life.jail.end()
         if parent is None:
+            self._stop_listening(life)
+            life.jail.end()
             return seconds
+        life.jail.end()
         # The parent's process has still to collect the init; what was the branch's then counts among its children's.
         seconds = self._processes.watch.cpu_seconds(init) or seconds
         parent.foreign_cpu += seconds
@@ -132,6 +135,14 @@ class Reaper:
         if parent.over and not parent.branches:
             self._release(parent)
         return seconds
+
+    def _stop_listening(self, life: Life) -> None:
+        """Who still asks whether it may fork is told that it may not: by the kernel, which says that nobody answers."""
+        if life.listener >= 0:
+            with contextlib.suppress(KeyError):
+                self._poll.unwatch(life.listener)
+            os.close(life.listener)
+            life.listener = -1
 
     def end_cell(self, life: Life) -> None:
         """The session lives on; tell what its cell used."""

@@ -38,6 +38,7 @@ from functools import partial
 from typing import NoReturn, TypeVar
 
 from sandbox import wire
+from sandbox.jail import listener
 from sandbox.supervisor.branch import Branch
 from sandbox.supervisor.forks import Forks
 from sandbox.supervisor.jailer import Jailer
@@ -341,6 +342,8 @@ class Slot:
     def _on_line(self, life: Life) -> None:
         """The session says that its cell is done. Any word it sends means only this."""
         assert life.line is not None
+        if not life.spoke and not isinstance(life.jail, Branch) and self._is_ready(life):
+            return
         try:
             word, sender, _, _ = life.line.recvmsg(wire.MOST_BYTES, socket.CMSG_SPACE(12))  # no room for descriptors
         except BlockingIOError:
@@ -349,8 +352,6 @@ class Slot:
             word, sender = b"", []
         if isinstance(life.jail, Branch) and word.startswith(b'{"exited"'):
             self._end(life, _exit_status(word), life.cpu_seconds(), 0)
-        elif not life.spoke and word == _READY:
-            life.spoke = True
         elif word or _sent_by(sender):
             life.spoke, busy = True, life.cell is not None
             self._reaper.end_cell(life)
@@ -361,6 +362,25 @@ class Slot:
         else:  # closed by the program: it can never answer again
             self._poll.unwatch(life.line.fileno())
             self._reaper.kill(life)
+
+    def _is_ready(self, life: Life) -> bool:
+        """Whether the first word on a session's line, which is our own code's, says that it waits for its cells."""
+        assert life.line is not None
+        with contextlib.suppress(OSError):
+            if life.line.recv(wire.MOST_BYTES, socket.MSG_PEEK) != _READY:
+                return False
+            life.spoke = True
+            received = wire.receive(life.line)
+            if received and received[1]:
+                (life.listener,) = received[1]
+                self._poll.watch(life.listener, partial(self._sparing, life, partial(self._on_question, life)))
+            return True
+        return False
+
+    def _on_question(self, life: Life) -> None:
+        """A process of a session, or of its branches, wants to fork into namespaces of its own."""
+        if not listener.answer(life.listener, self._forks.may_fork):
+            self._poll.unwatch(life.listener)
 
     def _end(
         self, life: Life, status: int | None, cpu: float, rss: int, lost: str | None = None, at: float | None = None

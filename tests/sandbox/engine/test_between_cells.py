@@ -69,13 +69,12 @@ def test_a_cell_that_says_it_is_done_and_is_not_goes_on_in_the_next_one_s_time(b
 
 
 def test_words_on_its_line_keep_no_session_from_being_stopped(box: Any, session: str) -> None:
-    flood = "child = os.fork()\nif child == 0:\n    while True: os.write(191, b'x'); time.process_time()\n"
-    first = box.cell(session, f"{SPEND}{flood}clock = ~child << 3 | 2\nprint(time.clock_gettime(clock))")
+    words = "if os.fork() == 0:\n    while True: os.write(191, b'x'); time.sleep(0.02)\n"
+    box.cell(session, f"{SPEND}child = os.fork()\nif child == 0: spend(60)\n{words}")
     time.sleep(1.5)
-    # The flood has perhaps ended this cell before it has said anything; the next one comes to its turn all the same.
-    later = [box.cell(session, "print(time.clock_gettime(clock))", limits={"wall_seconds": 9.0}) for _ in range(3)]
-    said = [float(result.stdout) for result in later if result.stdout]
-    assert not said or said[0] - float(first.stdout or 0) < 0.9
+    # The words may end this cell, too, before it has said anything.
+    said = [box.cell(session, "print(time.clock_gettime(~child << 3 | 2))").stdout for _ in range(3)]
+    assert float(next(filter(None, said), "0")) < 0.9
 
 
 def test_a_branch_s_cpu_time_is_not_its_parent_s(box: Any, session: str) -> None:
@@ -100,20 +99,3 @@ def test_a_branch_that_is_ended_is_told_what_it_computed(box: Any, session: str)
         result = box.cell(branch, SPEND + code, limits={"cpu_seconds": 0.5})
         assert result.status == status
         assert 0.3 <= result.cpu_seconds < 2, result
-
-
-def test_namespaces_of_a_session_s_own_making_hide_nothing(box: Any) -> None:
-    """What hides in them ends with its session, also while a branch of that lives on."""
-    trunk = box.do("open")
-    hide = (
-        "import ctypes, os\nclone = {'x86_64': 56, 'aarch64': 220}[os.uname().machine]\n"
-        "child = ctypes.CDLL(None).syscall(clone, 0x38020000, 0, 0, 0, 0)\nif child == 0:\n    while True: pass\n"
-    )
-    box.cell(trunk, hide)
-    branch = box.do("fork", session=trunk)
-    before = box.leftovers()
-    box.do("close", session=trunk)
-    after = box.leftovers()
-    hidden = before.get("processes", 2) - after.get("processes", 0)
-    assert hidden in (2, 3), "the trunk's own process, the hidden one, and perhaps its zombie are gone"
-    box.do("close", session=branch)

@@ -215,16 +215,36 @@ def test_a_session_may_step_into_no_other_namespaces(box: Any, session: str) -> 
     assert box.cell(session, code).value == "([-1, -1, -1], -1)"
 
 
-def test_a_session_that_forks_into_namespaces_by_itself_gains_nothing(box: Any, session: str) -> None:
+def test_a_session_forks_into_namespaces_when_it_is_forked_and_else_not(box: Any, session: str) -> None:
     code = (
-        "import ctypes, os\nlibc = ctypes.CDLL(None)\nr, w = os.pipe()\n"
+        "import ctypes, os\nlibc = ctypes.CDLL(None, use_errno=True)\n"
         "clone = {'x86_64': 56, 'aarch64': 220}[os.uname().machine]\n"
-        "if (child := libc.syscall(clone, 0x38020000, 0, 0, 0, 0)) == 0:\n"
-        "    tries = libc.mount(b'x', b'/box', b'tmpfs', 0, 0), libc.unshare(0x20000), libc.chroot(b'/box')\n"
-        "    os.write(w, repr(tries).encode()); os._exit(0)\n"
-        "os.waitpid(child, -0x80000000)[1], os.read(r, 100)"
+        "if (child := libc.syscall(clone, 0x38020000, 0, 0, 0, 0)) == 0: os._exit(0)\n"
+        "child, ctypes.get_errno()"
     )
-    assert box.cell(session, code).value == "(0, b'(-1, -1, -1)')"
+    assert box.cell(session, code).value == "(-1, 1)"
+    branch = box.do("fork", session=session)
+    twig = box.do("fork", session=branch)
+    for each in (branch, twig, session):
+        assert box.cell(each, code).value == "(-1, 1)"
+    box.do("close", session=branch)
+    box.do("close", session=session)
+    assert box.cell(twig, code).value == "(-1, 1)"
+    box.do("close", session=twig)
+
+
+def test_what_is_made_for_a_branch_gains_nothing(box: Any, session: str) -> None:
+    """A session's own code runs while it is forked, if it wants: in the new namespaces, which give it no right."""
+    code = (
+        "import ctypes, sys\nlinux = sys.modules['sandbox.guest.runner'].linux\ndrop = linux.drop_capabilities\n"
+        "def try_all():\n    global tries\n    libc = ctypes.CDLL(None)\n"
+        "    tries = libc.mount(b'x', b'/box', b'tmpfs', 0, 0), libc.unshare(0x20000), libc.chroot(b'/box')\n"
+        "    drop()\nlinux.drop_capabilities = try_all"
+    )
+    box.cell(session, code)
+    branch = box.do("fork", session=session)
+    assert box.cell(branch, "tries").value == "(-1, -1, -1)"
+    box.do("close", session=branch)
 
 
 def test_a_session_s_code_meets_none_of_its_branches_as_children(box: Any, session: str) -> None:
