@@ -294,18 +294,18 @@ def _finish(streams: Streams) -> None:
     streams.flush()
 
 
-def serve_session(stage: Stage, oom_score: int, asking: int) -> NoReturn:
-    """Run cells as they come on the line until it closes, a cell exits, or a limit ends this process.
+def send_descriptor(line: int, asking: int) -> None:
+    """Give the slot the descriptor on which a session's filter asks: its first word."""
+    socket.send_fds(socket.socket(fileno=os.dup(line)), [b'{"asks": "session"}'], [asking])
 
-    First the slot is given `asking` (see `namespaces.enter`), if there is such a descriptor.
-    """
+
+def serve_session(stage: Stage, oom_score: int) -> NoReturn:
+    """Run cells as they come on the line until it closes, a cell exits, or a limit ends this process."""
     os.write(oom_score, _CHOSEN_FIRST)
     os.close(oom_score)
     cores.go_anywhere()
     line = stage.line
-    wire.send(line, {"ready": "session"}, [asking] * (asking >= 0))  # see `Slot`: what a user's code sends comes later
-    if asking >= 0:
-        os.close(asking)
+    wire.send(line, {"ready": "session"})  # see `Slot`: what a user's code sends comes behind it
     sys.argv = ["session"]
     sys.path.insert(0, "")
     while (received := wire.receive(line)) is not None:

@@ -87,10 +87,12 @@ def become(confinement: namespaces.Confinement, jail: int, proc: int, line: int,
         oom_score = namespaces.oom_score(proc)
         asking = namespaces.enter(jail, confinement)
         os.dup2(line, runner.LINE_FD)
-        linux.close_all_except(*{oom_score, runner.LINE_FD, asking} - {-1})
+        if asking >= 0:  # before the limit: others of this user may have more descriptors on their way than that allows
+            runner.send_descriptor(line, asking)
+        linux.close_all_except(oom_score, runner.LINE_FD)
         namespaces.limit_descriptors()  # now: some of those that were closed may have had numbers beyond it
     except BaseException as error:  # noqa: BLE001 - no user's code has begun: whatever it is, it is ours
         runner.give_up(line, error)
     if confinement.session:
-        runner.serve_session(stage, oom_score, asking)
+        runner.serve_session(stage, oom_score)
     runner.run_once(stage, oom_score)

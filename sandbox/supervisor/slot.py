@@ -56,7 +56,8 @@ T = TypeVar("T")
 
 _ROUNDS = 64  # of hearing what has come in, before clocks are judged all the same
 _EXITED = re.compile(rb'\{"exited": (\d{1,9})\}')
-_READY, _UNREADY = b'{"ready": "session"}', b'{"unready": '  # the first word on a line, of what is still our own code
+# The first words on a line, of what is still our own code.
+_ASKS, _READY, _UNREADY = b'{"asks": "session"}', b'{"ready": "session"}', b'{"unready": '
 _UNREADY_EXIT = 70 << 8  # the wait status of a process that could not enter its jail (guest/zygote.py)
 
 
@@ -364,17 +365,18 @@ class Slot:
             self._reaper.kill(life)
 
     def _is_ready(self, life: Life) -> bool:
-        """Whether the first word on a session's line, which is our own code's, says that it waits for its cells."""
+        """Hear the first words on a session's line, our own code's: where its filter asks; that it is there."""
         assert life.line is not None
         with contextlib.suppress(OSError):
-            if life.line.recv(wire.MOST_BYTES, socket.MSG_PEEK) != _READY:
-                return False
-            life.spoke = True
-            received = wire.receive(life.line)
-            if received and received[1]:
+            word = life.line.recv(wire.MOST_BYTES, socket.MSG_PEEK)
+            if word == _ASKS and life.listener < 0 and (received := wire.receive(life.line)) and received[1]:
                 (life.listener,) = received[1]
                 self._poll.watch(life.listener, partial(self._sparing, life, partial(self._on_question, life)))
-            return True
+                return True
+            if word == _READY:
+                life.spoke = True
+                life.line.recv(wire.MOST_BYTES)
+                return True
         return False
 
     def _on_question(self, life: Life) -> None:
@@ -408,6 +410,8 @@ def _why_unready(life: Life) -> str | None:
         return None
     with contextlib.suppress(OSError):
         word = life.line.recv(wire.MOST_BYTES, socket.MSG_DONTWAIT)
+        if word == _ASKS:
+            word = life.line.recv(wire.MOST_BYTES, socket.MSG_DONTWAIT)
         if word.startswith(_UNREADY):
             return f"its process could not begin: {word[len(_UNREADY) : -1].decode('utf-8', 'replace')}"
     return None

@@ -182,6 +182,25 @@ def test_descriptors_on_their_way_stop_no_other_program(box: Box) -> None:
     assert (results[1]["status"], results[1]["stdout"]) == ("ok", "done\n"), results
 
 
+def test_descriptors_on_their_way_keep_no_session_from_being_opened_or_forked(box: Box) -> None:
+    attack = LIBC + (
+        "keep = []\n"
+        "try:\n"
+        "    while True:\n"
+        "        a, b = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)\n"
+        "        keep.append((a, b)); a.sendmsg([b'x'], [(1, 1, array.array('i', [0] * 100))])\n"
+        "except OSError: pass\n"
+    )
+    attacker = box.do("open")
+    box.cell(attacker, attack)
+    session = box.do("open")
+    assert box.cell(session, "6 * 7").value == "42"
+    branch = box.do("fork", session=session)
+    assert box.cell(branch, "6 * 7").value == "42"
+    for each in (branch, session, attacker):
+        box.do("close", session=each)
+
+
 def test_an_exit_code_of_70_is_the_program_s_own(box: Box) -> None:
     """It is what a process ends with that cannot enter its jail, which is our failure; none can pass for it."""
     forged = 'import os\nos.write(191, b\'{"unready": "forged"}\')\nos._exit(70)'
