@@ -41,6 +41,11 @@ class Host:
         group.enter(0)
         return group
 
+    def leave_group(self) -> None:
+        """Put the caller into a control group without limits: what it uses is not to count as a slot's run's."""
+        if self.groups is not None:
+            self.groups.group("furnishers").enter(0)
+
 
 @dataclass
 class Cell:

@@ -45,6 +45,8 @@ _IN_A_POD = {
     "test_a_parent_that_times_out_leaves_its_branch": pod.NOT_PROMISED["forks"],
     "test_a_session_forks_into_namespaces": pod.NOT_PROMISED["forks"],
     "test_what_is_made_for_a_branch": pod.NOT_PROMISED["forks"],
+    "test_what_a_fork_copies": pod.NOT_PROMISED["forks"],
+    "test_descriptors_on_their_way_keep_no_session": pod.NOT_PROMISED["forks"],
     "test_a_session_s_code_meets_none_of_its_branches": pod.NOT_PROMISED["forks"],
     "test_branches_that_have_ended": pod.NOT_PROMISED["forks"],
     "test_a_fork_that_would_not_be_a_copy": pod.NOT_PROMISED["forks"],

@@ -116,6 +116,18 @@ def test_a_cell_whose_session_holds_more_than_it_may_have_ends_it(box: Any) -> N
     assert (result.status, result.state_lost) == ("memory_limit", True)
 
 
+def test_what_a_fork_copies_is_under_no_run_s_limit(box: Any) -> None:
+    """Neither under that of a run before, which is small, nor counted as the memory of one beside it."""
+    session = box.do("open")
+    assert box.cell(session, "open('f', 'wb').write(bytes(60 << 20))").status == "ok"
+    for _ in range(2):  # on both slots
+        box.do("pair", orders=[{"code": "1", "limits": LIMITS | {"memory_bytes": 40 << 20}}] * 2)
+    branch = box.do("fork", session=session)
+    assert box.cell(branch, "import os; os.path.getsize('f') >> 20").value == "60"
+    box.do("close", session=branch)
+    box.do("close", session=session)
+
+
 def test_what_earlier_runs_have_read_allows_no_later_one_more(box: Any) -> None:
     """File pages stay charged to the slot's control group when the run that has read them is gone."""
     read = (
