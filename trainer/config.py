@@ -33,6 +33,7 @@ class TrainConfig:
     data: Annotated[Path, "folder made by `python -m dataset mix`: train-*.jsonl and manifest.json"]
     out: Annotated[Path, "folder for the trained model, its checkpoints and its log"]
     model: Annotated[str | None, "model to start from: a folder, or a name on the Hugging Face hub"] = None
+    revision: Annotated[str | None, "branch, tag or commit of --model on the hub; default: its main branch"] = None
     init: Annotated[str | None, "start a new model instead: a TOML or JSON file, or a name in trainer/configs"] = None
 
     steps: Annotated[int, "optimizer steps (2402.03300)"] = 500
@@ -60,6 +61,7 @@ class TrainConfig:
     float8: Annotated[bool, "multiply the layers' matrices in eight bits: faster on a GPU of 8.9 or later"] = False
     lora_rank: Annotated[int | None, "learn adapters of this rank (LoRA), not the weights; exported merged"] = None
     lora_alpha: Annotated[float, "adapters count alpha / rank times"] = 32.0
+    adapters: Annotated[bool, "with --lora-rank: also write the adapters alone, for peft, into OUT/adapter"] = False
     recompute: Annotated[Recompute, "activations computed again in the backward pass: less memory, more time"] = "none"
     compile: Annotated[bool, "compile each decoder layer (torch.compile)"] = False
     deterministic: Annotated[bool, "on a GPU, add in one order: the same run has the same bits, as on a CPU"] = False
@@ -71,6 +73,13 @@ class TrainConfig:
     last_checkpoint: Annotated[bool, "keep a checkpoint after the last step: such a run can be made longer"] = True
     heldout: Annotated[Path | None, "JSON Lines like the training files, not learned: their loss is logged"] = None
     heldout_every: Annotated[int, "steps between two looks at the held-out examples; the last step has one"] = 50
+    sample_every: Annotated[int | None, "steps between looks at what the model writes for a few prompts"] = None
+    samples: Annotated[int, "how many prompts, of --heldout where there is one"] = 2
+    sample_tokens: Annotated[int, "the most that it writes for each; every token is a forward pass"] = 128
+    score_every: Annotated[int | None, "steps between exams of the model so far, first one before step 1"] = None
+    score_with: Annotated[str | None, "what `python -m evaluator run --benchmark` takes"] = None
+    score_flags: Annotated[str, "its other flags, in quotes"] = "--tools --limit 100"
+    profile: Annotated[bool, "profile the third step of this start: OUT/profile.txt and OUT/profile.json"] = False
     log_every: Annotated[int, "steps between console lines; log.jsonl has every step"] = 1
     report: Annotated[Tracker | None, "also write each step's numbers for this viewer, which must be installed"] = None
     rendered: Annotated[Path | None, "folder for tokenised data, to share between runs; default: OUT/rendered"] = None
@@ -84,6 +93,12 @@ class TrainConfig:
             problems.append(f"--float8 needs rows of a multiple of 16 tokens, --row-tokens is {self.row_tokens}")
         if self.float8 and self.precision == "fp32":
             problems.append("--float8 computes the rest in bf16: leave --precision fp32 out")
+        if (self.score_every is None) != (self.score_with is None):
+            problems.append("give --score-every and --score-with together")
+        if self.adapters and self.lora_rank is None:
+            problems.append("--adapters needs --lora-rank: without it there are none")
+        if self.revision is not None and (self.model is None or Path(self.model).is_dir()):
+            problems.append(f"--revision {self.revision} is of a model on the hub, and --model is none")
         if self.row_tokens < 2:
             problems.append(f"--row-tokens is {self.row_tokens}, expected at least 2")
         if not 0 <= self.warmup_steps <= (math.inf if self.epochs is not None else self.steps):
@@ -114,11 +129,12 @@ class TrainConfig:
 
 _COUNTS = (
     "steps", "batch_rows", "micro_rows", "pack_buffer", "lora_rank", "threads", "checkpoint_every", "keep",
-    "heldout_every", "log_every",
+    "heldout_every", "log_every", "sample_every", "samples", "sample_tokens", "score_every",
 )  # fmt: skip
 # What may differ when a run is taken up again: none of these changes what is learned.
 _FREE = {
     "out", "threads", "checkpoint_every", "keep", "last_checkpoint", "heldout", "heldout_every", "log_every",
+    "sample_every", "samples", "sample_tokens", "score_every", "score_with", "score_flags", "profile", "adapters",
     "report", "rendered", "micro_rows", "recompute", "compile", "deterministic",
 }  # fmt: skip
 

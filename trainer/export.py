@@ -24,13 +24,17 @@ from trainer.model import Learner
 from trainer.world import World
 
 
+def gather(learner: Learner) -> dict[str, Any]:
+    """All that the learner holds, adapters apart, on the CPU of the first process; empty in the others."""
+    if learner.remainders is not None:
+        return dict(learner.remainders.state_dict())
+    options = StateDictOptions(full_state_dict=True, cpu_offload=True)
+    return get_model_state_dict(learner.model, options=options)
+
+
 def gather_weights(learner: Learner, dtype: torch.dtype) -> dict[str, Tensor]:
     """The whole model on the CPU of the first process (empty in the others), in `dtype`; tied names appear once."""
-    if learner.remainders is not None:
-        whole: dict[str, Any] = learner.remainders.state_dict()
-    else:
-        options = StateDictOptions(full_state_dict=True, cpu_offload=True)
-        whole = get_model_state_dict(learner.model, options=options)
+    whole = gather(learner)
     if learner.lora_scale is not None:
         whole = merged(whole, learner.lora_scale)
     if learner.model.config.tie_word_embeddings:

@@ -104,6 +104,11 @@ class Log:
             tqdm.write(console_line(record, self._steps))
             sys.stdout.flush()
 
+    def watch(self, step: int, values: Mapping[str, float]) -> None:
+        """Give the viewer numbers that have a file of their own."""
+        if self._tracker is not None and values:
+            self._tracker.write(step, values)
+
     def close(self) -> None:
         self._bar.close()
         if self._tracker is not None:

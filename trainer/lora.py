@@ -8,12 +8,15 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from sandbox.errors import InputError
+from trainer.config import TrainConfig
 
 _DOWN, _UP, _BASE = ".lora_A.default.weight", ".lora_B.default.weight", ".base_layer."
 
@@ -71,3 +74,27 @@ def merged(weights: Mapping[str, Any], scale: float) -> dict[str, Any]:
             value = value.float() + scale * (up @ down)
         plain[name.replace(_BASE, ".")] = value
     return plain
+
+
+def write_adapter(folder: Path, weights: Mapping[str, Any], settings: TrainConfig, dtype: torch.dtype) -> None:
+    """The adapters among `weights` as the folder that peft loads beside the model they were trained on."""
+    from peft import LoraConfig
+
+    alone = {name: value for name, value in weights.items() if name.endswith((_DOWN, _UP))}
+    folder.mkdir(parents=True, exist_ok=True)
+    named = {f"base_model.model.{name.replace('.default', '')}": value.to(dtype) for name, value in alone.items()}
+    save_file(
+        {name: value.contiguous() for name, value in named.items()},
+        folder / "adapter_model.safetensors",
+        metadata={"format": "pt"},
+    )
+    LoraConfig(
+        r=settings.lora_rank or 0,
+        lora_alpha=settings.lora_alpha,  # peft takes fractions, too
+        target_modules=sorted(name.removesuffix(_DOWN) for name in alone if name.endswith(_DOWN)),
+        lora_dropout=0.0,
+        task_type="CAUSAL_LM",
+        base_model_name_or_path=settings.model,
+        revision=settings.revision,
+        inference_mode=True,
+    ).save_pretrained(folder)

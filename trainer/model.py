@@ -19,7 +19,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.distributed.checkpoint.state_dict import StateDictOptions, set_model_state_dict
-from torch.distributed.fsdp import FSDPModule, MixedPrecisionPolicy, fully_shard
+from torch.distributed.fsdp import FSDPModule, MixedPrecisionPolicy, fully_shard, register_fsdp_forward_method
 from torch.utils.checkpoint import checkpoint, create_selective_checkpoint_contexts
 from transformers import AutoConfig, AutoModelForCausalLM
 
@@ -61,6 +61,10 @@ class Learner(nn.Module):
             return self._own_losses(batch)
         hidden_TC = self.hidden(batch, longest)
         return target_losses(hidden_TC[batch.where_N], head_of(self.model), batch.labels_N)
+
+    def next_tokens(self, batch: MicroBatch, longest: int) -> Tensor:
+        """The likeliest token after each place in `where_N`, shape (N,)."""
+        return head_of(self.model).logits(self.hidden(batch, longest)[batch.where_N]).argmax(-1)
 
     def _own_losses(self, batch: MicroBatch) -> Tensor:
         self.model.set_attn_implementation("eager")
@@ -145,14 +149,14 @@ def _whole_losses(hidden_NC: Tensor, head: Head, labels_N: Tensor) -> Tensor:
     return F.cross_entropy(head.logits(hidden_NC), labels_N, reduction="none")
 
 
-def read_model_config(model: str) -> Any:
-    """The configuration of a model folder or name.
+def read_model_config(model: str, revision: str | None = None) -> Any:
+    """The configuration of a model folder or name, at `revision` of the hub.
 
     Raises:
         InputError: there is none.
     """
     try:
-        return AutoConfig.from_pretrained(model)
+        return AutoConfig.from_pretrained(model, revision=revision or "main")
     except (OSError, ValueError) as error:
         raise InputError(f"no model can be loaded from {model!r}: {str(error).splitlines()[0]}") from None
 
@@ -207,6 +211,7 @@ def _shard(learner: Learner, layers: nn.ModuleList, world: World, precision: tor
     for layer in layers:
         fully_shard(layer, mesh=world.mesh, mp_policy=policy)
     fully_shard(learner, mesh=world.mesh, mp_policy=policy)
+    register_fsdp_forward_method(learner, "next_tokens")
     for module in learner.modules():
         if isinstance(module, FSDPModule) and world.size > 1:  # alone it would copy every gradient once more
             # Gradients are summed, and divided by the targets of all processes afterwards. Not recursive, so on every
@@ -281,14 +286,16 @@ def load_weights(learner: Learner, weights: Mapping[str, Tensor], *, seed: int =
     assert not wrong, f"weights must stay {dtype}: {wrong}"
 
 
-def pretrained_weights(model: str) -> dict[str, Tensor]:
-    """The weights in a model folder or on the hub, fp32, on the CPU.
+def pretrained_weights(model: str, revision: str | None = None) -> dict[str, Tensor]:
+    """The weights in a model folder or on the hub, at `revision` there, fp32, on the CPU.
 
     Raises:
         InputError: they are missing, or do not match the configuration.
     """
     try:
-        loaded, report = AutoModelForCausalLM.from_pretrained(model, dtype=torch.float32, output_loading_info=True)
+        loaded, report = AutoModelForCausalLM.from_pretrained(
+            model, revision=revision or "main", dtype=torch.float32, output_loading_info=True
+        )
     except (OSError, ValueError, RuntimeError) as error:
         raise InputError(f"no weights can be loaded from {model!r}: {str(error).splitlines()[0]}") from None
     if report["missing_keys"] or report["mismatched_keys"]:

@@ -6,9 +6,11 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import torch
+from huggingface_hub import constants, try_to_load_from_cache
 
 from dataset.files import Manifest, sha256, versions
 from sandbox.errors import InputError
@@ -118,6 +120,14 @@ def step_record(
     )
 
 
+def hub_commit(model: str | None, revision: str | None) -> str | None:
+    """The commit of a model that was fetched from the hub; None of a folder or a new model."""
+    if model is None or Path(model).is_dir():
+        return None
+    path = try_to_load_from_cache(model, "config.json", revision=revision, cache_dir=constants.HF_HUB_CACHE)
+    return Path(path).parent.name if isinstance(path, str) else None
+
+
 def finish(run: Run, files: TrainFiles, seconds: float) -> None:
     """Draw the run and write its manifest, last of all.
 
@@ -149,6 +159,7 @@ def finish(run: Run, files: TrainFiles, seconds: float) -> None:
         summary={
             "parameters": run.size.parameters,
             "steps": config.steps,
+            "model_commit": hub_commit(config.model, config.revision),
             "loss": learned[-1]["loss"],
             "loss_by": learned[-1]["loss_by"],
             "training_seconds": round(sum(record["seconds"] for record in records), 1),

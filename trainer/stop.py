@@ -44,9 +44,13 @@ class Stop:
         """Forget the file; called by the first process before the first step and once it has stopped."""
         self._file.unlink(missing_ok=True)
 
+    def asked(self) -> bool:
+        """Whether the first process was; the others hear of it by `agreed`."""
+        return bool(self.number) or self._file.exists()
+
     def agreed(self, world: World) -> bool:
         """Whether any process was asked; called in every process at the same place, and the same in all."""
-        asked = bool(self.number) or (world.leads and self._file.exists())
+        asked = self.asked() if world.leads else bool(self.number)
         if world.size == 1:
             return asked
         found = torch.tensor(float(asked))  # on the CPU, over gloo: a GPU's work is not waited for

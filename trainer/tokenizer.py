@@ -22,8 +22,8 @@ TEMPLATE = (Path(__file__).parent / "configs" / "chat_template.jinja").read_text
 _EOS, _PAD = "<eos>", "<pad>"
 
 
-def load_tokenizer(model: str) -> Any:
-    """The tokenizer in a model folder or on the hub; one without a chat template gets `TEMPLATE`.
+def load_tokenizer(model: str, revision: str | None = None) -> Any:
+    """The tokenizer in a model folder or on the hub, at `revision` there; one without a chat template gets `TEMPLATE`.
 
     Raises:
         InputError: there is no tokenizer, or none with an end-of-sequence token.
@@ -35,7 +35,7 @@ def load_tokenizer(model: str) -> Any:
             "copy the tokenizer files of the model beside its weights"
         )
     try:
-        tokenizer = AutoTokenizer.from_pretrained(model)
+        tokenizer = AutoTokenizer.from_pretrained(model, revision=revision or "main")
     except (OSError, ValueError) as error:
         raise InputError(f"no tokenizer can be loaded from {model!r}: {str(error).splitlines()[0]}") from None
     if tokenizer.eos_token_id is None:

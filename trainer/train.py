@@ -12,24 +12,31 @@ from pathlib import Path
 import torch
 import torch.distributed as dist
 import transformers
+from torch import Tensor
 from torch.optim import Optimizer
 
+from dataset.chat import ChatFormat
 from dataset.files import written_whole
 from sandbox.errors import InputError
 from trainer import checkpoint
 from trainer.architecture import check_config, simplify
 from trainer.batches import Order
 from trainer.config import TrainConfig, read_weights
-from trainer.export import export
+from trainer.exam import sit_exam
+from trainer.export import export, gather
 from trainer.fresh import new_config, read_init
 from trainer.full_disk import full_disk_in_one_line
 from trainer.heldout import read_heldout
+from trainer.log import Log
+from trainer.lora import write_adapter
 from trainer.model import Learner, learner_for, load_weights, new_weights, pretrained_weights, read_model_config
 from trainer.nodes import check_shared
 from trainer.preflight import check_resources, measure
+from trainer.profiling import profiled
 from trainer.render import TrainFiles, find_train_files, messages_of, render
 from trainer.run import Run, finish, introduce, open_log, step_record
 from trainer.run_folder import drop_checkpoints
+from trainer.samples import keep_samples, write_samples
 from trainer.self_check import expect_seconds, prove
 from trainer.short_memory import short_memory_in_one_line
 from trainer.step import Stopped, make_optimizer, take_step
@@ -71,9 +78,12 @@ def train(config: TrainConfig) -> int:
             print(f"time   about {expected:.3g} s a step, {minutes:,.1f} min in all, by one forward pass", flush=True)
         if step < config.steps and not steps(run, learner, optimizer, step, stop):
             return 128 + (stop.number or signal.SIGTERM)  # another process was asked, and told this one
-        export(
-            config.out, learner, run.tokenizer, world, {"bf16": torch.bfloat16, "fp32": torch.float32}[config.export]
-        )
+        dtype = {"bf16": torch.bfloat16, "fp32": torch.float32}[config.export]
+        export(config.out, learner, run.tokenizer, world, dtype)
+        if config.adapters:
+            weights = gather(learner)
+            if world.leads:
+                write_adapter(config.out / "adapter", weights, config, dtype)
         if world.leads:
             finish(run, files, time.time() - began)
             drop_checkpoints(config)
@@ -84,7 +94,7 @@ def prepare(config: TrainConfig, files: TrainFiles, world: World) -> Run:
     """Everything that can be known, and can be wrong, before the model is in memory."""
     folder = config.out / "tokenizer"
     init = read_init(config.init) if config.init is not None else None
-    model_config = read_model_config(config.model) if config.model is not None else None
+    model_config = read_model_config(config.model, config.revision) if config.model is not None else None
     if model_config is not None:
         check_config(model_config, row_tokens=config.row_tokens)  # before the data are tokenised
     cache = config.rendered or config.out / "rendered"
@@ -137,7 +147,7 @@ def prepare(config: TrainConfig, files: TrainFiles, world: World) -> Run:
 def make_tokenizer(config: TrainConfig, files: TrainFiles, folder: Path) -> None:
     """Put the run's tokenizer into `folder`: the model's, or a new one learned from the data."""
     if config.init is None:
-        tokenizer = load_tokenizer(str(config.model))
+        tokenizer = load_tokenizer(str(config.model), config.revision)
     else:
         texts = (m["content"] for place, line, row in files.lines() for m in messages_of(place, line, row))
         tokenizer = train_tokenizer(texts, read_init(config.init)["tokenizer"]["vocabulary"])
@@ -182,10 +192,13 @@ def start(run: Run, learner: Learner, optimizer: Optimizer) -> int:
             print(f"going on after step {step}, from {saved[-1]}")
         return step
     config, seed = run.config, run.config.seed
-    weights = first(
-        run.world,
-        lambda: pretrained_weights(config.model) if config.model is not None else new_weights(run.model_config, seed),
-    )
+
+    def read() -> dict[str, Tensor]:
+        if config.model is not None:
+            return pretrained_weights(config.model, config.revision)
+        return new_weights(run.model_config, seed)
+
+    weights = first(run.world, read)
     load_weights(learner, weights or {}, seed=seed)
     return 0
 
@@ -198,10 +211,14 @@ def steps(run: Run, learner: Learner, optimizer: Optimizer, done: int, stop: Sto
     if world.leads:
         stop.clear()
     with open_log(run, done) as log:
+        if done == 0 and config.score_every is not None:
+            sit_exam(config, 0, learner, run.tokenizer, world, stop=stop.asked)
         for step in range(done, config.steps):
             began = time.perf_counter()
             try:
-                result = take_step(learner, optimizer, order, step, config, world, stop=lambda: stop.agreed(world))
+                on = config.profile and world.leads and step == min(done + 2, config.steps - 1)
+                with profiled(config.out, step + 1, on=on):
+                    result = take_step(learner, optimizer, order, step, config, world, stop=lambda: stop.agreed(world))
             except Stopped:
                 if step > saved:
                     save(run, step, learner, optimizer, stop)
@@ -216,6 +233,7 @@ def steps(run: Run, learner: Learner, optimizer: Optimizer, done: int, stop: Sto
                 heldout = run.heldout.losses(learner, world, micro_rows=config.micro_rows)
             if log is not None:
                 log.write(step_record(run, step, result, seconds, heldout))
+            look(run, step + 1, learner, stop, log)
             bad = bad + 1 if result.skipped else 0
             if bad == PATIENCE:
                 raise InputError(
@@ -226,6 +244,23 @@ def steps(run: Run, learner: Learner, optimizer: Optimizer, done: int, stop: Sto
                 save(run, step + 1, learner, optimizer, stop)
                 saved = step + 1
     return True
+
+
+def look(run: Run, step: int, learner: Learner, stop: Stop, log: Log | None) -> None:
+    """Have the model write samples, and sit its exam, where they are due after `step` steps."""
+    config, world, last = run.config, run.world, step == run.config.steps
+    if config.sample_every is not None and (last or step % config.sample_every == 0):
+        data = run.data if run.heldout is None else run.heldout.order.data
+        end = ChatFormat(run.tokenizer).end_of_turn
+        samples = write_samples(
+            learner, data, run.tokenizer, end, world, count=config.samples, new_tokens=config.sample_tokens
+        )
+        if world.leads:
+            print(keep_samples(config.out, step, samples), flush=True)
+    if config.score_every is not None and (last or step % config.score_every == 0):
+        scores = sit_exam(config, step, learner, run.tokenizer, world, stop=stop.asked)
+        if log is not None:
+            log.watch(step, {f"exam/{name}": value for name, value in scores.items()})
 
 
 def save(run: Run, step: int, learner: Learner, optimizer: Optimizer, stop: Stop) -> None:
