@@ -163,7 +163,7 @@ def read_weights(text: str | None) -> Mapping[str, float]:
 def same_training(one: dict[str, Any], other: dict[str, Any]) -> list[str]:
     """The settings in which two runs' `to_json` differ so that they learn different things, e.g. "steps 20 -> 30"."""
     defaults = {entry.name: entry.default for entry in fields(TrainConfig)}  # of settings younger than the run
-    names = [name for name in other if name not in _FREE and one.get(name, defaults[name]) != other[name]]
+    names = [name for name in other if name not in _FREE and one.get(name, defaults.get(name)) != other[name]]
     if names in (["steps"], ["epochs"]) and one.get("schedule") == "constant":
         before, after = one.get(names[0]), other[names[0]]
         if before is not None and after is not None and before < after:
