@@ -4,17 +4,24 @@ The way from a text to a verdict, one step a line; `dataset.equality.equivalent`
 
     text        what a model wrote, or what a data set gives
       │  normalize         LaTeX, unicode and Python clutter off: one notation for what is left
-      │  phrases           answers that are words: choices, times, dates, numbers written out   ──► verdict, if so
+      │    repair              escapes that became control characters, lost backslashes, brackets cut off
+      │  text_rules        answers that are words, decided as text                              ──► verdict, if so
+      │    phrases             choices, yes and no, numbers written out, remainders, discounts
+      │    times               times of day and dates
+      │  qualifiers        "where c is a constant" off, where the whole is not the reference
+      │  trees             both texts read and compared; what cannot be read is compared letter by letter
       │  lexer             characters to tokens
       │  parser            tokens to a tree, by precedence; the levels below it are
       │    operands            one operand with its powers and signs
-      │    brackets            tuples, intervals, sets, matrices, constructors
+      │    series              sums, products and integrals
+      │    brackets            tuples, intervals, sets, matrices, cases, constructors
       │    numbers             decimals, mixed and repeating numbers, digits in a base
       │    cursor              where reading has got to
     tree        the nodes of `tree`
-      │  unwrap            what is only written around the value off: names, single brackets, ±
+      │  unwrap            what is only written around the value off: names, chains of equations, single brackets, ±
       │  compare           the rules, in order: the first that knows the two kinds decides
       │    sets                intervals, unions, inequalities as sets of real numbers
+      │    arrays              matrices, vectors, tuples, functions by cases (`piecewise`)
       │    quantities          percent, units, degrees, ratios, bases
       │    values              single values, by
       │      exact                 rational arithmetic with bounded size, a normal form for sums of products
