@@ -32,6 +32,7 @@ _CURRENCIES = frozenset({"dollars", "yuan", "euros", "pounds sterling", "rupees"
 _ARGUMENTS = {"log": (1, 2), "root": (2,), "binomial": (2,)}  # how many a function takes; one, if it is not here
 _POWER_SIGNS = ("^", "**")
 _ARROWS = frozenset({"hat", "vec", "overrightarrow", "boldsymbol", "widehat", "mathbf", "bm"})
+_ANY_VECTOR = ("vec", "overrightarrow")
 _UNIT_VECTORS = {"i": Sym("i"), "j": Sym("j"), "k": Sym("k"), "imath": Sym("i"), "jmath": Sym("j")}
 
 
@@ -277,7 +278,9 @@ class AtomReader(SeriesReader):
         letter = self.tokens[at + opened]
         if opened and self.tokens[at + 2].text != "}":
             return None
-        return _UNIT_VECTORS.get(letter.text)
+        if letter.text in _UNIT_VECTORS or letter.kind != "letter" or self.tokens[at - 1].text not in _ANY_VECTOR:
+            return _UNIT_VECTORS.get(letter.text)
+        return Sym(f"vector {letter.text}")
 
     def label_of(self, name: str) -> Words:
         r"""\angle ABC, \overline{CD}: names of things, not values."""

@@ -15,7 +15,9 @@ _WRAPPER = re.compile(
 _LEAD = re.compile(
     r"^(?:\\text\{\s*)?(?:(?:so|thus|hence|therefore),? )?(?:the )?(?:final |correct )?"
     r"(?:answer|option|choice|result)s?(?![a-z])(?: is| are)?\s*[:=]?\s*\}?\s*"
-    r"|^人民币(?=\s*[\d¥])|^(?:一共|总共|共)有?(?=\d)|^(?:正确)?(?:答案|选项)(?:是|为)?\s*[:：]?\s*|^答\s*[:：]\s*|^(?:[故应所以因此]{1,4}(?:本题|此题)?|本题|此题)?(?:答案)?应?选择?\s*:?\s*(?=\(?[A-H])"
+    r"|^人民币(?=\s*[\d¥])|^(?:一共|总共|共)有?(?=\d)|^\[?(?:正确)?(?:答案|选项)\]?(?:是|为)?\s*[:：]?\s*|^答\s*[:：]\s*"
+    r"|^it(?:'s| is)\s+(?=\(?[A-J]\)?\.?$)"
+    r"|^(?:[故应所以因此]{1,4}(?:本题|此题)?|本题|此题)?(?:答案)?应?选择?\s*:?\s*(?=\(?[A-H])"
     r"|^(?:(?:about|approximately|approx\.?|roughly|nearly|\\approx|\\sim)(?![a-z])|大约|约|近似|≈)\s*",
     re.IGNORECASE,
 )
@@ -60,18 +62,19 @@ _LONGEST = 200  # characters of a number written out: 亿 a thousand times is no
 _PLACES = {"十": 10, "百": 100, "千": 1000}
 _REMAINDER = re.compile(
     r"(?:商\s*[是为:]?|(?:the )?quotient(?: is| of|:)?)?\s*(\d+)\s*"
-    r"(?:(?:\\[lc]?dots\s*)+|\.{3,}|[,;]?\s*余数?\s*[是为:]?|[Rr]|"
+    r"(?:(?:\\[lc]?dots\s*)+|\.{3,}|[,;]?\s*余数?\s*[是为:]?|[Rr]\.?|"
     r"[,;]?\s*(?:and |with )?(?:an? |the )?rem(?:ainder|\.)?(?: of| is|:)?)"
     r"\s*(\d+)"
 )
 _TWO_NUMBERS = re.compile(r"\(\s*(\d+)\s*,\s*(\d+)\s*\)")  # what divmod gives
 _DISCOUNT = re.compile(
-    r"(?:打)?\s*(?:(?P<digits>\d{1,2}(?:\.\d)?)|(?P<said>[一二三四五六七八九]{1,2})|(?P<half>[半对]))\s*折"
+    r"(?:[\u4e00-\u9fff]{1,6}的)?打?\s*(?:(?P<digits>\d{1,2}(?:\.\d)?)|(?P<said>[一二三四五六七八九]{1,2})|(?P<half>[半对]))\s*折"
 )
 _TENTHS = re.compile(r"(?P<first>[\d.]{1,4}|[一二三四五六七八九十])\s*成\s*(?P<second>[一二三四五六七八九])?")
 _CHOICE = re.compile(
     r"[(\[\"{<]?\s*([A-J])\s*[)\]\"}>]?"
-    r"(?:\s*[).:：、.]\s*\S.*|\s*[).:]?|\s*(?:is (?:right|correct)|(?:选?项)?正确|选?项)\.?)?",
+    r"(?:\s*[).:：、.]\s*\S.*|\s*[).:]?|\s*(?:is (?:the )?(?:right|correct)(?: answer| option| choice)?|"
+    r"(?:选?项)?正确|选?项)\.?)?",
     re.DOTALL,
 )
 # A small letter is a choice only in a choice's dress.
@@ -144,7 +147,7 @@ def several_choices(text: str) -> tuple[str, ...] | None:
 
 def circled(text: str) -> frozenset[str] | None:
     """The numbers in circles that an answer consists of: ①③ and ③、① are the same two; None for anything else."""
-    said = re.sub(r"[\s,;.和与]", "", plain(text))
+    said = re.sub(r"[\s,;.和与]|正确$", "", plain(text))
     return frozenset(said) if re.fullmatch("[①-⑳]+", said) else None
 
 

@@ -168,6 +168,8 @@ def _relation(node: Rel) -> list[Piece] | None:
         return _pieces(node.sides[-1])
     found: list[Piece] | None = [_piece(MINUS_INFINITE, False, INFINITE, False)]
     name: Node | None = None
+    if isinstance(node.sides[0], App) and node.sides[0].op == "abs" and len(node.ops) == 1:
+        return _distance(node.sides[0].args[0], node.ops[0], node.sides[1])
     for op, left, right in zip(node.ops, node.sides, node.sides[1:], strict=False):
         solved = _solved(op, left, right)
         if solved is None or (name is not None and solved[1] != name):
@@ -178,6 +180,15 @@ def _relation(node: Rel) -> list[Piece] | None:
             return None
         found = _intersect(found, part)
     return found
+
+
+def _distance(inside: Node, op: str, end: Node) -> list[Piece] | None:
+    """|inside| < end as -end < inside < end, and |inside| > end as either side of that."""
+    size = real(end)
+    if op not in TURNED or size is None or size <= 0:
+        return None
+    low, high = Rel((TURNED[op],), (inside, App("neg", (end,)))), Rel((op,), (inside, end))
+    return _several(Many((low, high), "and" if op in ("<", "<=") else "or"))
 
 
 TURNED = {"<": ">", ">": "<", "<=": ">=", ">=": "<="}
