@@ -50,7 +50,9 @@ def shown(client, code):
             parts.append(content["ename"] + ": " + content["evalue"] + "\n")
         elif kind == "status" and content["execution_state"] == "idle":
             break
-    for item in client.get_shell_msg(timeout=15)["content"].get("payload", []):
+    while (reply := client.get_shell_msg(timeout=15))["parent_header"].get("msg_id") != told:
+        pass
+    for item in reply["content"].get("payload", []):
         if item["source"] == "page":
             parts.append(item["data"]["text/plain"] + "\n")
         if item["source"] == "ask_exit":

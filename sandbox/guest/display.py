@@ -40,7 +40,7 @@ _Part = tuple[object, tuple[object] | None]
 
 def pretty(value: object) -> str:
     """What the user is shown for `value`. Runs the user's `__repr__`, and raises what that raises."""
-    return _text(value, 0, 0, 0, ())
+    return repr(value) if type(value) in _PLAIN else _text(value, 0, 0, 0, ())
 
 
 def _text(value: object, column: int, indent: int, after: int, inside: tuple[int, ...]) -> str:

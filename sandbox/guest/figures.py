@@ -9,30 +9,35 @@ from __future__ import annotations
 import contextlib
 import os
 import sys
-from typing import Any
+from typing import Any, Protocol
 
 MOST_FILES = 20  # drawn for one run or cell; more are counted only
+
+
+class Shower(Protocol):
+    """Who shows them: a script or not, and the folder that they are to be drawn into, if any."""
+
+    script: bool
+    draw_into: str | None
 
 
 class Figures:
     """Those of one program or session. Files are `figure-1.png` and so on, in the folder that it began in."""
 
+    program: Shower
+
     def __init__(self) -> None:
         self.shown = 0
         self.files: list[str] = []
-        self._wanted = self._closes = False
-        self._folder = ""
         self._number = 0
 
-    def begin(self, *, wanted: bool, notebook: bool) -> None:
-        """Before a run or a cell; `wanted`: draw what it shows."""
+    def begin(self) -> None:
+        """Before a run or a cell."""
         self.shown, self.files = 0, []
-        self._wanted, self._closes = wanted, notebook
-        self._folder = os.getcwd() if wanted else ""
 
     def end(self) -> None:
         """After it: a notebook's open figures are shown."""
-        if self._closes and "matplotlib.pyplot" in sys.modules:
+        if not self.program.script:
             with contextlib.suppress(Exception):  # whatever the program has made of matplotlib
                 self.show()
 
@@ -42,17 +47,18 @@ class Figures:
         numbers = pyplot.get_fignums()
         for number in numbers:
             self.show_one(pyplot.figure(number))
-        if numbers and self._closes:
+        if numbers and not self.program.script:
             pyplot.close("all")
 
     def show_one(self, figure: Any) -> None:
         self.shown += 1
-        if not self._wanted or len(self.files) >= MOST_FILES:
+        folder = self.program.draw_into
+        if folder is None or len(self.files) >= MOST_FILES:
             return
         self._number += 1
         name = f"figure-{self._number}.png"
         try:
-            figure.savefig(os.path.join(self._folder, name), format="png", bbox_inches="tight")
+            figure.savefig(os.path.join(folder, name), format="png", bbox_inches="tight")
         except Exception as error:  # noqa: BLE001 - a formula that cannot be set, say; without the wish nobody would see
             print(f"{name} could not be drawn: {type(error).__name__}: {error}", file=sys.stderr)
         else:

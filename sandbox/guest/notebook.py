@@ -42,7 +42,11 @@ class Notebook:
         self._outputs: dict[int, object] = {}
         self._latest: dict[str, object] = {"_": "", "__": "", "___": ""}
         self._loop: Any = None
-        self._begun = False
+        # What the first cell finds, made before any program begins: a fork copies what it writes to.
+        self._names: dict[str, Any] | None = {
+            "In": self._inputs, "Out": self._outputs, "_ih": self._inputs, "_oh": self._outputs, **self._latest,
+            "_i": "", "_ii": "", "_iii": "", "get_ipython": lambda: self,
+        }  # fmt: skip
 
     @property
     def execution_count(self) -> int:
@@ -85,13 +89,16 @@ class Notebook:
         """Run statements; the value of the last if it is an expression. In an event loop if they ask for one."""
         body, last = tree.body, tree.body[-1] if to_value and tree.body else None
         then = None
-        if isinstance(last, ast.Expr) and not _hushed(tree.text, last):
+        text = tree.text
+        if isinstance(last, ast.Expr) and not (";" in text and _hushed(text, last)):
             body = body[:-1]
             then = compile(ast.Expression(last.value), name, "eval", _MAY_AWAIT, dont_inherit=True)
         if self.ast_node_interactivity == "all":
             body = [_shown(statement) for statement in body]
         first = compile(ast.Module(body, []), name, "exec", _MAY_AWAIT, dont_inherit=True)
-        if not (_awaits(first) or (then and _awaits(then)) or _needs_a_loop(tree)):
+        flags = first.co_flags | (then.co_flags if then else 0)
+        may_ask = "asyncio" in text or "asyncio" in sys.modules
+        if not (flags & inspect.CO_COROUTINE or (may_ask and _needs_a_loop(tree))):
             exec(first, self.user_ns)
             return eval(then, self.user_ns) if then else None
         return self._in_loop(self._both(first, then))
@@ -125,12 +132,9 @@ class Notebook:
 
     def _begin(self, code: str, name: str) -> None:
         names, inputs = self.user_ns, self._inputs
-        if not self._begun:
-            self._begun = True
-            names.update(
-                In=inputs, Out=self._outputs, _ih=inputs, _oh=self._outputs, **self._latest, _i="", _ii="", _iii="",
-                get_ipython=lambda: self,
-            )  # fmt: skip
+        if self._names is not None:
+            names.update(self._names)
+            self._names = None
         names["_iii"], names["_ii"], names["_i"] = names.get("_ii"), names.get("_i"), inputs[-1]
         inputs.append(code.rstrip("\n"))
         names[f"_i{self.execution_count}"] = inputs[-1]
@@ -206,8 +210,6 @@ def _awaits(code: CodeType) -> bool:
 
 def _hushed(text: str, last: ast.Expr) -> bool:
     """Whether a semicolon follows the last expression, which in a notebook means: do not show the value."""
-    if ";" not in text:
-        return False
     lines = re.split(r"\r\n|\r|\n", text)[(last.end_lineno or 1) - 1 :]
     lines[0] = lines[0].encode()[last.end_col_offset or 0 :].decode()
     return any(";" in line.partition("#")[0] for line in lines)
@@ -226,8 +228,6 @@ def _shown(statement: ast.stmt) -> ast.stmt:
 
 def _needs_a_loop(tree: Parsed) -> bool:
     """Whether the cell itself, not a function in it, calls what needs a running loop, and runs none itself."""
-    if "asyncio" not in tree.text and "asyncio" not in sys.modules:
-        return False
     if not any(name in tree.text for name in _NEED_A_LOOP):  # most cells: to look at each node takes long
         return False
     called: set[str] = set()

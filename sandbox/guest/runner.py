@@ -44,6 +44,9 @@ class Program:
         self.module.__dict__["__builtins__"] = __builtins__
         self.cells: list[str] = []
         self.notebook = Notebook(self.module.__dict__)
+        self.script = False
+        self.draw_into: str | None = None
+        FIGURES.program = self
         sys.modules["__main__"] = self.module
 
     def run(self, code: str, mode: str, *, draw: bool = False) -> dict[str, Any]:
@@ -56,7 +59,9 @@ class Program:
         self.cells.append(name)
         linecache.cache[name] = (len(code), None, code.splitlines(keepends=True), name)
         report: dict[str, Any] = {"value": None, "error": None, "exit_code": 0}
-        FIGURES.begin(wanted=draw, notebook=not script)
+        self.script, self.draw_into = script, os.getcwd() if draw else None
+        if "matplotlib.pyplot" in sys.modules:  # here as below: what a fork does not touch, it need not copy
+            FIGURES.begin()
         try:
             if script:
                 self._run_script(code, name)
@@ -69,13 +74,14 @@ class Program:
         except BaseException as error:  # noqa: BLE001 - whatever the user's code raises is its outcome
             report["exit_code"] = 1
             report["error"] = describe(error, set(self.cells))
-        FIGURES.end()
-        report["figures"], report["figure_files"] = FIGURES.shown, FIGURES.files
+        if "matplotlib.pyplot" in sys.modules:
+            FIGURES.end()
+            report["figures"], report["figure_files"] = FIGURES.shown, FIGURES.files
         return report
 
     def _run_script(self, code: str, name: str) -> None:
         if name == "program.py":
-            self.module.__dict__["__file__"] = os.path.abspath(name)
+            self.module.__dict__["__file__"] = f"{os.getcwd()}/{name}"
             if _ASKS_FOR_ITS_FILE.search(code):
                 _write_program(name, code)
         try:
