@@ -125,21 +125,22 @@ def teach_the_form(
 ) -> float:
     """Learn the assistant's turns of `guess`, `steps` batches of 32; the last loss, nats a token."""
     draw = random.Random(seed)
+    examples = []
+    for one in made:
+        tokens: list[int] = []
+        labels: list[int] = []
+        for message in guess(one, draw):
+            said = message["role"] == "assistant"
+            header = tokenizer(f"<|im_start|>{message['role']}\n")["input_ids"]
+            body = tokenizer(tokenizer.apply_chat_template([message], tokenize=False))["input_ids"][len(header) :]
+            tokens += header + body
+            labels += [-100] * len(header) + (body if said else [-100] * len(body))
+        examples.append((tokens, labels))
     optimizer = torch.optim.AdamW(model.parameters(), lr=3e-3, weight_decay=0.01)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, 3e-3, total_steps=steps, pct_start=0.1)
     loss = torch.tensor(0.0)
     for _ in range(steps):
-        rows = []
-        for one in draw.choices(made, k=32):
-            tokens: list[int] = []
-            labels: list[int] = []
-            for message in guess(one, draw):
-                said = message["role"] == "assistant"
-                header = tokenizer(f"<|im_start|>{message['role']}\n")["input_ids"]
-                body = tokenizer(tokenizer.apply_chat_template([message], tokenize=False))["input_ids"][len(header) :]
-                tokens += header + body
-                labels += [-100] * len(header) + (body if said else [-100] * len(body))
-            rows.append((tokens, labels))
+        rows = draw.choices(examples, k=32)
         width = max(len(tokens) for tokens, _ in rows)
         inputs_BT = torch.tensor([tokens + [tokenizer.pad_token_id] * (width - len(tokens)) for tokens, _ in rows])
         labels_BT = torch.tensor([labels + [-100] * (width - len(labels)) for _, labels in rows])

@@ -208,9 +208,13 @@ def test_a_failure_of_ours_is_no_outcome_of_the_program(monkeypatch: pytest.Monk
         async with serve_fake() as (engine, url), httpx.AsyncClient(base_url=url, timeout=30) as client:
             for language in ("ipython", "python"):
                 engine.failures = [SandboxUnavailable("none left")] * 1_000_000
-                body = {"generated_code": "1", "timeout": 10, "language": language}
+                body = {"generated_code": "1", "timeout": 0.2, "language": language}
                 answer = await client.post("/execute", json=body, headers={"X-Session-ID": "s"})
                 assert answer.status_code == 503
                 assert set(answer.json()) == {"error"}
+                engine.failures = []
+                body["generated_code"] = "block"  # a slow program behind others looks like this
+                answer = await client.post("/execute", json=body, headers={"X-Session-ID": "s"})
+                assert answer.status_code == 503, "not a timeout: it was given no time"
 
     asyncio.run(scenario())

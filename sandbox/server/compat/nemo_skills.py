@@ -39,7 +39,8 @@ from sandbox.types import GIB, KIB, MIB, ExecRequest, ExecResult, Limits
 SESSION_HEADER = "x-session-id"
 
 _MEMORY_BYTES = 4 * GIB
-# Their client waits the program's timeout and 5 seconds for an answer; one of them is for the way.
+# Their client waits the program's timeout and 5 seconds for an answer; one of them is for the way. A program may wait
+# for its turn as long as it then still ends in that time.
 _WAIT_SECONDS = 4.0
 _PAUSE_SECONDS = 0.25
 _REMEMBERED = 16384  # names of sessions; more than any server keeps alive
@@ -81,9 +82,13 @@ def nemo_skills_routes(door: Door, observe: Observe) -> list[Route]:
         try:
             stateful = name is not None and body.language == "ipython"
             work = _cell(body, str(name), sessions, door, observe) if stateful else _script(body, door, observe)
-            answer = await while_connected(request, work)
+            async with asyncio.timeout(body.timeout + _WAIT_SECONDS):
+                answer = await while_connected(request, work)
         except BadRequest as error:
             return _json({"error": str(error)}, 400)
+        except TimeoutError:
+            # Said before their client's own clock ends: it would call this a timeout of the program.
+            return _json({"error": "the sandbox is full: the program waited too long for its turn to end in time"}, 503)
         except (SandboxError, OSError) as error:
             return _json({"error": f"the sandbox failed, not the program: {type(error).__name__}: {error}"}, 503)
         return _json(answer) if answer is not None else Response(status_code=499)
@@ -124,9 +129,9 @@ async def _script(body: _Execute, door: Door, observe: Observe) -> dict[str, Any
         mode="script",
         stdin=body.std_input,
         limits=_limits(body),
-        queue_seconds=_WAIT_SECONDS,
+        queue_seconds=body.timeout + _WAIT_SECONDS,
     )
-    deadline = time.monotonic() + _WAIT_SECONDS
+    deadline = time.monotonic() + body.timeout + _WAIT_SECONDS
     while True:
         try:
             result = await observe("run", door.run(program))
@@ -146,9 +151,11 @@ async def _cell(
 ) -> dict[str, Any]:
     session = _named(name, sessions)
     async with session.lock:  # a second cell of the same session waits, as there
-        cell = ExecRequest(code=_dedented(body.generated_code), limits=_limits(body), queue_seconds=_WAIT_SECONDS)
+        cell = ExecRequest(
+            code=_dedented(body.generated_code), limits=_limits(body), queue_seconds=body.timeout + _WAIT_SECONDS
+        )
         cell.check()
-        deadline = time.monotonic() + _WAIT_SECONDS
+        deadline = time.monotonic() + body.timeout + _WAIT_SECONDS
         while True:
             created = not session.id
             try:
