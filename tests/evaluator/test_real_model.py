@@ -61,7 +61,7 @@ def taken(
     ]
     (out / "test.jsonl").write_text("".join(json.dumps(asdict(one)) + "\n" for one in problems))
     command = [sys.executable, "-m", "evaluator", "run", "--model", str(model), "--benchmark", "demo", "--tools"]
-    command += ["--no-tools", "--file", str(out / "test.jsonl"), "--new-tokens", "64", "--context-tokens", "1024"]
+    command += ["--no-tools", "--file", str(out / "test.jsonl"), "--new-tokens", "24", "--context-tokens", "1024"]
     command += ["--dtype", "float32", "--quiet"]
     with vllm_server(model, out / "server.log", "--max-model-len", "1024") as url:
         running = []
@@ -87,7 +87,7 @@ def test_three_backends_say_the_same_words(
     """In float32 and greedy, though the model's own generation_config.json wants to sample."""
     said = {backend: [result.text for result in taken[backend, mode][1]] for backend in BACKENDS}
     assert said["vllm"] == said["openai"] == said["transformers"]
-    assert all(len(text) > 20 for text in said["vllm"])
+    assert all(len(text) > 10 for text in said["vllm"])
 
 
 def test_what_each_backend_is_stands_in_its_results(
