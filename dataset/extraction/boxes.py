@@ -23,7 +23,9 @@ _NAMED = re.compile(
 )
 _FACTOR = re.compile(r"\s*\\?pi(?![a-zA-Z])|\s*π")  # behind a box, of its number
 _REST = re.compile(r"[\s$]*(?:余|\.{3,6}|…+|(?:\\[lc]?dots\s*)+|(?:with )?(?:a )?remainder(?: of)?|R)[\s$]*")
-_NAMED_ZH = re.compile(r"[\s$]*[\u4e00-\u9fff]{1,8}(?:是|为|有|[:：])[\s$]*")
+_COLON = re.compile(r"[\s$]*[:：∶][\s$]*")
+_ORDER = re.compile(r"(?<![A-Za-z\\])([a-zA-Z]\s*(?:[<>≤≥]=?|\\[lg]eq?(?:slant)?(?![a-zA-Z])))\s*$")  # x > before a box
+_NAMED_ZH = re.compile(r"[\s$]*[\u4e00-\u9fffA-Za-z]{1,10}(?:是|为|有|[:：])[\s$]*")
 _PART = re.compile(r"[(（]\s*(\d)\s*[)）]")
 _NEAR = 40  # characters before a box that are looked at
 MAX_JOINED = 40
@@ -100,8 +102,9 @@ def last_box(text: str, question: str) -> tuple[str | None, int] | None:
     last = found[-1]
     if question_hints.one_of_several(question):
         return last.whole, end
-    if len(found) > 1 and _REST.fullmatch(text, found[-2].end, last.start):
-        return f"{found[-2].text}余{last.text}", end
+    for joint, parting in (("余", _REST), (":", _COLON)):
+        if len(found) > 1 and parting.fullmatch(text, found[-2].end, last.start):
+            return f"{found[-2].text}{joint}{last.text}", end
     group = _parts(text, found, question) or _group(text, found)
     if len(group) == 1 and question_hints.listing(question) and all(_single(box.text, question) for box in found):
         group = found
@@ -128,6 +131,8 @@ def _with_surroundings(text: str, box: Box) -> Box:
         unit, end = r"\pi", factor.end()
     unit = "" if is_sum(box.text) else unit
     whole = ("" if negative else sign) + money + (_bracketed(box.text) if sign and not negative else box.text)
+    if order := _ORDER.search(near.rstrip("{ ")):
+        whole = f"{order[1]} {whole}"
     return Box(box.start, max(box.end, end), box.text, whole + unit, name[1] if name else "")
 
 

@@ -17,7 +17,7 @@ from dataset.grading import phrases, question_hints, times
 from dataset.grading.lexer import Hints, Unreadable
 from dataset.grading.normalize import MAX_CHARACTERS, clean
 from dataset.grading.parser import read
-from dataset.grading.tree import Words, contains
+from dataset.grading.tree import Cases, Words, contains
 
 # Where a sentence ends: a decimal point or an abbreviation's does not count.
 _SENTENCE_END = re.compile(r"\.(?=\s+[A-Z\\$*]|\s*$)|[。！；．]|\n|\\\\(?=\s|$)", re.MULTILINE)
@@ -54,6 +54,7 @@ _OF_EQUATIONS = re.compile(
 _NAME = re.compile(r"(?:[a-zA-Z](?:_\{?\d\}?)?\s*=\s*)?[-+]?\$*")
 _LARGER = re.compile(r"\d\s*(?:小时|[时点度元])")  # units with a smaller one behind the next number
 _SMALLER = re.compile(r"\s*\$*\s*[分角秒](?!之)钱?")
+_ORDERED = re.compile(r"[<>≤≥≠⩽⩾]")
 _CAPITAL = re.compile(r"\s+(?:[A-Z]|$)")
 _LONGEST_SENTENCE = 5_000  # characters at the end of a sentence that are looked at
 _NEAR = 40  # characters before a value that are looked at
@@ -151,7 +152,7 @@ def _run(text: str, candidates: list[Span], question: str | None) -> list[Span]:
     states = _STATES.search(text, max(0, run[0].start - _NEAR), run[0].start) is not None
     if all(span.formula for span in run):
         return run if states or joined or question_hints.several(question) else run[-1:]
-    return run if states else run[-1:]
+    return run if states or (joined and all(_ORDERED.search(span.text) for span in run)) else run[-1:]
 
 
 def _stands_alone(formula: str, following: str) -> bool:
@@ -199,4 +200,4 @@ def is_value(text: str, question: str | None = None) -> bool:
         node = read(cleaned, Hints(question))
     except Unreadable:
         return False
-    return not contains(node, Words) or re.search(r"\d", phrases.plain(cleaned)) is None
+    return isinstance(node, Cases) or not contains(node, Words) or re.search(r"\d", phrases.plain(cleaned)) is None

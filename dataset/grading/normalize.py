@@ -151,6 +151,7 @@ def clean(text: str) -> str:
     if "[" in text or (";" in text and text.startswith("(")):
         text = _rows(text)
     text = _WHEN_ZH.sub(",", text)
+    text = re.sub(r"(?<=\))\s*&\s*(?=\()", " and ", re.sub(r"(?<=\))\s*\|\s*(?=\([^|]*[<>])", " or ", text))  # sympy's
     if not text.isascii() and (yuan := _YUAN.fullmatch(text)):
         return f"{yuan[1]}元{yuan[2]}角" + (f"{yuan[3]}分" if yuan[3] else "")
     if not text.isascii() and "余" not in text and _COUNTS.fullmatch(text):

@@ -61,10 +61,10 @@ _LONGEST_WORDS = 12  # of a number in English
 _LONGEST = 200  # characters of a number written out: 亿 a thousand times is none that Python prints
 _PLACES = {"十": 10, "百": 100, "千": 1000}
 _REMAINDER = re.compile(
-    r"(?:商\s*[是为:]?|(?:the )?quotient(?: is| of|:)?)?\s*(\d+)\s*"
+    r"(?:商\s*[是为:]?|(?:the )?quotient(?: is| of|:)?)?\s*(\d+)(?:(?!余)[\u4e00-\u9fff])?\s*"
     r"(?:(?:\\[lc]?dots\s*)+|\.{3,}|[,;]?\s*余数?\s*[是为:]?|[Rr]\.?|"
     r"[,;]?\s*(?:and |with )?(?:an? |the )?rem(?:ainder|\.)?(?: of| is|:)?)"
-    r"\s*(\d+)"
+    r"\s*(\d+)[\u4e00-\u9fff]?"
 )
 _TWO_NUMBERS = re.compile(r"\(\s*(\d+)\s*,\s*(\d+)\s*\)")  # what divmod gives
 _DISCOUNT = re.compile(

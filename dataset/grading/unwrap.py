@@ -10,7 +10,7 @@ from fractions import Fraction
 from itertools import pairwise
 
 from dataset.grading import sets, units
-from dataset.grading.tree import App, Many, Node, Num, Qty, Rel, Seq, Sym, Words, contains, variables
+from dataset.grading.tree import App, Many, Mat, Node, Num, Qty, Rel, Seq, Sym, Words, contains, variables
 
 # Two sides of an equals sign that are further apart than this, of their size, contradict each other.
 _CONTRADICTION = 0.01
@@ -97,10 +97,17 @@ def unnamed(node: Node) -> Node:
     *names, value = found.sides
     if len(names) == 1 and isinstance(value, Sym) and isinstance(names[0], Num):
         return names[0]  # "5 = x"
+    if isinstance(value, Mat) and len(names) == 1 and _is_power_of_matrix(names[0]):
+        return value
     if not all(is_name(name) for name in names) or _contradict(names[-1], value):
         return found
     computed = not (variables(names[0]) or contains(names[0], Words))
     return found if computed and variables(value) else value  # 7 = 11a + c gives nothing a value
+
+
+def _is_power_of_matrix(node: Node) -> bool:
+    r"""A^{-1}, A^2."""
+    return isinstance(node, App) and node.op == "pow" and isinstance(node.args[0], Sym) and node.args[0].name.isupper()
 
 
 def chain(node: Node) -> Node:
@@ -237,6 +244,8 @@ def members(node: Node) -> list[Node]:
     """What a list or set has in it, with or without brackets; "x = 1, 2" and "x = 1, x = 2" have 1 and 2 in them."""
     if isinstance(node, Seq) and len(node.items) == 1 and isinstance(node.items[0], (Seq, Many)):
         return members(node.items[0])
+    if isinstance(node, Mat) and 1 in (len(node.rows), len(node.rows[0])):  # numpy's array([2., 3.])
+        return [entry for row in node.rows for entry in row]
     items = node.items if isinstance(node, (Many, Seq)) else (node,)
     return [unnamed(signed) for item in items for signed in written_out(item)]
 
