@@ -1,4 +1,4 @@
-"""TRL's GRPOTrainer learns with the Python tool, on a CPU in minutes: the sandbox runs, the grader rewards.
+"""TRL's GRPOTrainer on a CPU with the Python tool: the sandbox runs what the model writes, the grader rewards it.
 
     pip install trl==1.16.0 accelerate
     python examples/trl_grpo.py --updates 40 --seed 0
@@ -137,7 +137,7 @@ def teach_the_form(
             labels += [-100] * len(header) + (body if said else [-100] * len(body))
         examples.append((tokens, labels))
     optimizer = torch.optim.AdamW(model.parameters(), lr=3e-3, weight_decay=0.01)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, 3e-3, total_steps=steps, pct_start=0.1)
+    schedule = torch.optim.lr_scheduler.LinearLR(optimizer, 1.0, 0.0, total_iters=steps)
     loss = torch.tensor(0.0)
     for _ in range(steps):
         rows = draw.choices(examples, k=32)
