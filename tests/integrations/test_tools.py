@@ -39,7 +39,7 @@ def test_trl_trains_through_the_tool_and_the_reward(server: str) -> None:
     lines = [json.loads(line) for line in done.stdout.splitlines() if line.startswith('{"seed"')]
     assert [set(line) for line in lines] == [
         {"seed", "parameters", "form_loss", "before"},
-        {"seed", "update", "reward", "failed"},
+        {"seed", "update", "reward", "reward_correct", "reward_failed"},
         {"seed", "before", "after"},
     ]
 
