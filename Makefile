@@ -1,10 +1,11 @@
-# The ritual: make demo (from data to a score table), make check (style and types), make test (what CI runs).
+# The ritual: make demo (from data to a score table), make docs (the site), make check
+# (style and types), make test (what CI runs).
 #
 # A stage is done when its manifest is there: interrupted anywhere, the same command goes on from the last finished
 # stage, and inside a stage from where it stopped.
 SHELL := /bin/bash
 .DELETE_ON_ERROR:
-.PHONY: setup demo check test clean
+.PHONY: setup demo docs check test clean
 
 PY := .venv/bin/python
 DEMO := runs/demo
@@ -38,6 +39,11 @@ $(DEMO)/report.html: $(DEMO)/results/manifest.json
 
 setup:
 	@./setup.sh
+
+# The site, without a network. Strict: a dead link ends it.
+docs: setup
+	NO_MKDOCS_2_WARNING=1 $(PY) -m mkdocs build --strict --site-dir runs/site
+	@echo "site: runs/site/index.html (its search: $(PY) -m http.server --bind 127.0.0.1 --directory runs/site)"
 
 check: setup
 	$(PY) -m ruff check .

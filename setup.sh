@@ -8,7 +8,7 @@ cd "$(dirname "$0")"
 PYTHON=${PYTHON:-python3}
 TORCH=2.13.0
 VLLM=0.32.0
-SOROBAN='.[sandbox,train,docker,dev]'
+SOROBAN='.[sandbox,train,docker,docs,dev]'
 stamp=.venv/.complete
 wanted=$(cat pyproject.toml setup.sh | sha256sum | cut -d' ' -f1)
 [ "$(cat "$stamp" 2>/dev/null)" = "$wanted" ] && exit 0
