@@ -20,6 +20,7 @@ from mkdocs.structure.pages import Page
 ROOT = Path(__file__).parent.parent
 # document in the root: its page
 ROOT_PAGES = {"CHANGELOG.md": "changes.md", "CONTRIBUTING.md": "contributing.md", "SECURITY.md": "security.md"}
+LANGUAGES = {".py": "python", ".sh": "bash", ".ipynb": "python"}
 LINK = re.compile(r"\]\(([^)\s]+)\)")
 
 
@@ -61,7 +62,7 @@ def on_page_markdown(markdown: str, page: Page, **_: object) -> str:
 def _page(link: str) -> str:
     """The page for a path as seen from the repository's root; what has none stays, and the strict build names it."""
     if link.startswith("examples/"):
-        return f"examples.md#{Path(link).stem}"
+        return f"examples.md#{'notebook' if link.endswith('.ipynb') else Path(link).stem}"
     return ROOT_PAGES.get(link, link.removeprefix("docs/"))
 
 
@@ -76,12 +77,27 @@ def openapi() -> dict[str, Any]:
 
 
 def examples() -> str:
-    """A page with every file in examples/, its docstring as text."""
+    """A page with every file in examples/, a notebook as its cells."""
     lines = ["# Examples", "", "Each runs as it is shown, from the repository's folder, and is run by the tests.", ""]
-    for path in sorted((ROOT / "examples").glob("*.py")):
+    for path in sorted(path for path in (ROOT / "examples").iterdir() if path.suffix in LANGUAGES):
         text = path.read_text(encoding="utf-8")
-        lines += [f"## {path.name} {{ #{path.stem} }}", "", f'```python title="examples/{path.name}"', text + "```", ""]
+        if path.suffix == ".ipynb":
+            lines += [f"## {path.name} {{ #notebook }}", "", *_cells(json.loads(text))]
+            continue
+        heading = f"## {path.name} {{ #{path.stem} }}"
+        lines += [heading, "", f'```{LANGUAGES[path.suffix]} title="examples/{path.name}"', text + "```", ""]
     return "\n".join(lines)
+
+
+def _cells(notebook: Mapping[str, Any]) -> Iterator[str]:
+    for cell in notebook["cells"]:
+        text = "".join(cell["source"])
+        if cell["cell_type"] == "markdown":
+            yield from (text.removeprefix("# "), "")  # the page has a heading
+        else:
+            yield from ("```python", text, "```", "")
+        for output in cell.get("outputs", ()):
+            yield from ("```text", "".join(output["text"]).rstrip(), "```", "")
 
 
 def http_api(description: Mapping[str, Any]) -> str:

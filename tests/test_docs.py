@@ -50,6 +50,8 @@ def test_the_site_builds_strictly_and_loads_nothing_from_elsewhere(tmp_path: Pat
     assert 'id="post-v1execute"' in pages["reference/http.html"]
     assert "fetch_figures" in pages["reference/http.html"]
     assert 'id="sandbox.client.Sandbox.run_many"' in pages["reference/python.html"]
+    examples = {path.name for path in (ROOT / "examples").iterdir() if path.is_file()}
+    assert [name for name in examples if name not in pages["examples.html"]] == []
     assert 'id="tree_search"' in pages["examples.html"]
     loaded = re.compile(
         r"<(?:script|img|iframe)[^>]*\ssrc=\"?(?:https?:)?//|<link[^>]*rel=\"?(?!canonical)[^>]*href=\"?https?://"

@@ -106,3 +106,27 @@ def test_a_model_is_scored_by_the_address_of_its_server(tmp_path: Path) -> None:
     rows = [line.split() for line in table.splitlines() if line.startswith("abacus")]
     assert ["abacus", "tools", "recorded", "1", "100.0"] in [row[:5] for row in rows]
     assert (tmp_path / "runs" / "abacus" / "report.html").stat().st_size > 100_000
+
+
+def test_a_source_of_your_own_is_built_and_a_line_that_lacks_a_field_is_named(tmp_path: Path) -> None:
+    row: dict[str, object] = {
+        "task": "What is 6 times 7?",
+        "gold": "42",
+        "words": "It is 42.",
+        "python": "print(6 * 7)",
+    }
+    write(tmp_path / "lessons.jsonl", row, {"task": "What is 6 times 8?", "gold": "48"})
+    command = [sys.executable, EXAMPLES / "custom_source.py", "--file", "lessons.jsonl", "--out", "lessons"]
+    done = subprocess.run(command, cwd=tmp_path, env=os.environ | {"PYTHONPATH": str(ROOT)}, capture_output=True)
+    assert done.returncode == 2  # as for any file with lines that cannot be used
+    candidates = [json.loads(line) for line in (tmp_path / "lessons" / "candidates.jsonl").read_text().splitlines()]
+    assert [row["style"] for row in candidates] == ["cot", "pot"]
+    assert "words" in (tmp_path / "lessons" / "bad.jsonl").read_text()
+
+
+def test_the_notebook_prints_what_stands_in_it(tmp_path: Path) -> None:
+    cells = json.loads((EXAMPLES / "sandbox.ipynb").read_text(encoding="utf-8"))["cells"]
+    code = [cell for cell in cells if cell["cell_type"] == "code"]
+    shown = "".join(text for cell in code for output in cell["outputs"] for text in output["text"])
+    assert shown.count("\n") >= 5
+    assert run(tmp_path, sys.executable, "-c", "\n".join("".join(cell["source"]) for cell in code)) == shown

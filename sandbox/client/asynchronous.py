@@ -45,6 +45,7 @@ class RunOptions(TypedDict, total=False):
     stdin: str
     files: Mapping[str, bytes]
     fetch: tuple[str, ...]
+    fetch_figures: bool
     limits: Limits
     seed: int
     queue_seconds: float

@@ -10,7 +10,7 @@ import sys
 import threading
 import time
 from collections.abc import AsyncIterator, Iterator
-from dataclasses import replace
+from dataclasses import fields, replace
 
 import pytest
 
@@ -25,7 +25,7 @@ from sandbox import (
     SandboxUnavailable,
     SessionLost,
 )
-from sandbox.client.asynchronous import AHEAD
+from sandbox.client.asynchronous import AHEAD, RunOptions
 
 
 def test_a_program_gives_its_outcome(sandbox: Sandbox) -> None:
@@ -287,3 +287,7 @@ def test_arguments_that_contradict_each_other_are_refused(
 ) -> None:
     with pytest.raises(InputError, match=message):
         Sandbox(url, **options)  # type: ignore[arg-type]
+
+
+def test_run_takes_what_a_request_has() -> None:
+    assert set(RunOptions.__annotations__) == {field.name for field in fields(ExecRequest)} - {"code"}
