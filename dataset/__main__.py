@@ -1,4 +1,4 @@
-"""`python -m dataset build | verify | mix`: training data, from sources to a mixture."""
+"""`python -m dataset fetch | build | verify | mix`: training data, from sources to a mixture."""
 
 from __future__ import annotations
 
@@ -17,13 +17,19 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m dataset", description=__doc__)
     commands = parser.add_subparsers(dest="command", required=True)
 
+    fetch = commands.add_parser("fetch", help="get benchmarks and sources from where they are published")
+    fetch.add_argument("names", nargs="*", metavar="NAME", help="of benchmarks and sources; none: list them all")
+    fetch.add_argument("--all", action="store_true", help="everything that has a known place")
+    fetch.add_argument("--dir", type=Path, help="folder (default: $SOROBAN_DATA, else $XDG_CACHE_HOME/soroban)")
+    fetch.add_argument("--quiet", action="store_true", help="no progress bars")
+
     build = commands.add_parser("build", help="make candidates of a source")
     build.add_argument("source", help="'demo', or a source's name: see dataset/sources/__init__.py")
     build.add_argument("--out", type=Path, required=True)
     build.add_argument(
         "--file", type=Path, nargs="+", default=[], help="the source's files, as upstream publishes them"
     )
-    build.add_argument("--hub", action="store_true", help="get the files from the Hugging Face Hub")
+    build.add_argument("--hub", action="store_true", help="fetch the files that are not there, first")
     build.add_argument(
         "--answers", type=Path, nargs="+", default=[], metavar="FILE", help="problems.jsonl with references for these"
     )
@@ -102,11 +108,17 @@ def _build(arguments: argparse.Namespace) -> int:
 
 def _build_source(arguments: argparse.Namespace) -> int:
     from dataset.build import build
+    from dataset.fetch import data_folder, source_files
     from dataset.sources import find_source
 
     source = find_source(arguments.source)
-    if bool(arguments.file) == arguments.hub:
+    if arguments.file and arguments.hub:
         raise InputError(f"build {source.name}: give either --file FILE… or --hub")
+    if not arguments.file and not arguments.hub and source_files(source.name, data_folder()) is None:
+        raise InputError(
+            f"build {source.name}: its files are not in {data_folder()}: get them by `python -m dataset fetch "
+            f"{source.name}`, here and now by --hub, or give yours with --file FILE…"
+        )
     manifest = build(source.name, arguments.file, arguments.out, answers=arguments.answers, quiet=arguments.quiet)
     styles = ", ".join(f"{style} {count:,}" for style, count in manifest.summary["styles"].items())
     print(f"build {source.name}: {manifest.rows_out:,} candidates of {manifest.rows_in:,} rows ({styles or 'none'})")
@@ -126,6 +138,20 @@ def _build_source(arguments: argparse.Namespace) -> int:
         )
         print(f"without: {'、'.join(topic for topic in curriculum() if not subtopics[topic]) or 'none'}")
     return _complain_of_bad_lines(manifest, arguments.out)
+
+
+def _fetch(arguments: argparse.Namespace) -> int:
+    from dataset.fetch import data_folder, fetch_named, listing
+
+    if arguments.all and arguments.names:
+        raise InputError("give names or --all, not both")
+    folder = data_folder(arguments.dir)
+    if not arguments.all and not arguments.names:
+        print("\n".join(listing(folder)))
+        return 0
+    for line in fetch_named(None if arguments.all else arguments.names, folder, quiet=arguments.quiet):
+        print(line, flush=True)
+    return 0
 
 
 def _verify(arguments: argparse.Namespace) -> int:
@@ -226,7 +252,7 @@ def _complain_of_bad_lines(manifest: Manifest, out: Path) -> int:
 def main(argv: list[str]) -> int:
     """Run one command; returns its exit code."""
     arguments = _parser().parse_args(argv)
-    return {"build": _build, "verify": _verify, "mix": _mix}[arguments.command](arguments)
+    return {"fetch": _fetch, "build": _build, "verify": _verify, "mix": _mix}[arguments.command](arguments)
 
 
 if __name__ == "__main__":

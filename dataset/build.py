@@ -16,11 +16,11 @@ from typing import Any
 
 from tqdm import tqdm
 
+from dataset.fetch import data_folder, fetch_source
 from dataset.files import Manifest, read_jsonl, sha256, versions, write_line, written_whole
 from dataset.mixture.words import hash64, words
 from dataset.sources import Source, find_source
 from dataset.sources.choices import without_choices
-from dataset.sources.hub import fetch
 from dataset.sources.reading import read_rows
 from dataset.sources.records import Candidate, LeftOut
 from dataset.topics import UNKNOWN, topics
@@ -77,22 +77,19 @@ def _with_reference(candidate: Candidate, references: References) -> Candidate:
 def build(
     name: str, files: Sequence[Path], out: Path, *, answers: Sequence[Path] = (), quiet: bool = False
 ) -> Manifest:
-    """Write candidates.jsonl, problems.jsonl, three lists and manifest.json into `out`; no files: from the Hub.
+    """Write candidates.jsonl, problems.jsonl, three lists and manifest.json into `out`. No files: `fetch` gets them.
 
     bad.jsonl lists the rows that cannot be used, left_out.jsonl those that are left out on purpose, changed.jsonl
     those of whose text something was cut or rewritten: each with file, line and why. `answers` are files of problems
     whose answers become the references of the same questions here.
 
     Raises:
-        InputError: an unknown source, a file that cannot be read, or no Hub.
+        InputError: an unknown source, a file that cannot be read, or no connection.
     """
     started = time.monotonic()
     source = find_source(name)
     if not files:
-        if source.hub is None:
-            where = f": get it from {source.url}" if source.url else ""
-            raise InputError(f"{name} is not on the Hub; give its file with --file{where}")
-        files = fetch(source.hub.repository, source.hub.revision, source.hub.files)
+        files = fetch_source(name, data_folder(), quiet=quiet)
     references = read_references(answers)
     if source.answers_within:
         _add_answers_within(source, files, references)

@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import get_args
 from urllib.parse import urlsplit, urlunsplit
 
-from dataset.sources.hub import fetch
+from dataset.fetch import data_folder, fetch_exam
+from dataset.places import EXAMS
 from dataset.types import Style
 from evaluator.benchmarks import BENCHMARKS, find_benchmark
 from evaluator.export import EXPORTS
@@ -27,8 +28,10 @@ def parser(description: str | None) -> argparse.ArgumentParser:
     run = commands.add_parser("run", help="answer benchmarks with a model, with and without tools")
     run.add_argument("--benchmark", required=True, help=f"one or more of {','.join(BENCHMARKS)}, comma-separated")
     run.add_argument("--file", type=Path, help="the benchmark's problems; with one benchmark only")
-    run.add_argument("--data-dir", type=Path, help="folder with the benchmarks' files (default: $SOROBAN_DATA)")
-    run.add_argument("--hub", action="store_true", help="problems from the Hugging Face Hub where it has them")
+    run.add_argument(
+        "--data-dir", type=Path, help="folder with the benchmarks' files (default: where `dataset fetch` puts them)"
+    )
+    run.add_argument("--hub", action="store_true", help="fetch problems that are not there, first")
     run.add_argument("--tools", action="store_true", help="with the sandbox as a tool")
     run.add_argument("--no-tools", action="store_true", help="without; give both to measure both")
     _add_generation(run, temperature=0.0)
@@ -187,21 +190,15 @@ def _raise(problems: list[str]) -> None:
 
 
 def problem_file(name: str, arguments: argparse.Namespace) -> Path:
-    """The file with the problems of the benchmark `name`.
+    """The file with the problems of the benchmark `name`; with --hub, fetched if it is not there.
 
     Raises:
-        InputError: neither --file nor a folder was given.
+        InputError: it is not there, or cannot be fetched.
     """
     benchmark = find_benchmark(name)
     if arguments.file:
         return Path(arguments.file)
-    if arguments.hub and benchmark.hub:
-        hub = benchmark.hub
-        return fetch(hub.repository, hub.revision, (hub.file,))[0]
-    folder = arguments.data_dir or os.environ.get("SOROBAN_DATA")
-    if folder:
-        return Path(folder) / benchmark.file
-    raise InputError(
-        f"where are the problems of {name}? Give --file FILE, or --data-dir (or $SOROBAN_DATA) with {benchmark.file} "
-        f"in it. It is {benchmark.origin}"
-    )
+    folder = data_folder(arguments.data_dir)
+    if arguments.hub and name in EXAMS:
+        return fetch_exam(name, folder, quiet=arguments.quiet)
+    return folder / benchmark.file

@@ -37,10 +37,11 @@ SCRIPT = ("-c", "import sys; from sandbox.command import soroban; sys.exit(sorob
     [
         ("uvicorn", "sandbox", "sandbox serve --port 0"),
         ("docker", "docker", "sandbox up"),
-        ("huggingface_hub", "hub", "dataset build gsm8k --hub --out out"),
+        ("pyarrow", "hub", "dataset build gsm8k --file a.parquet --out out"),
     ],
 )
 def test_a_missing_extra_is_one_line_that_names_it(tmp_path: Path, package: str, extra: str, command: str) -> None:
+    (tmp_path / "a.parquet").write_bytes(b"PAR1")
     for how in (("-m", *command.split()), (*SCRIPT, *command.split())):
         done = run(tmp_path, *how, without=package)
         assert (done.returncode, len(done.stderr.splitlines())) == (2, 1), done.stderr

@@ -54,6 +54,7 @@ class Source:
 
     Attributes:
         url: where it is published; `mirrors` are other places.
+        files: where the files are if not on the Hub, as in `dataset.places`.
         rows: of its training split as published; None for sources that are a form, not a data set.
         sha256: of the JSON Lines file of the training split that the figures in docs/log.md were measured on.
         member: the file inside the archive that upstream publishes.
@@ -69,6 +70,7 @@ class Source:
     url: str = ""
     mirrors: tuple[str, ...] = ()
     hub: Hub | None = None
+    files: tuple[str, ...] = ()
     rows: int | None = None
     sha256: str | None = None
     member: str | None = None
@@ -142,15 +144,18 @@ SOURCES: Mapping[str, Source] = {
                hub=Hub(repository="MathLLMs/MathCodeInstruct", revision="eb858ec9141f6cc28f9e91429538fbda9db2be1e",
                        files=("train_80k.jsonl",))),
         Source(name="aqua", convert=aqua.convert, licence="Apache-2.0", rows=97_467,
-               url="https://github.com/google-deepmind/AQuA"),
+               url="https://github.com/google-deepmind/AQuA",
+               files=("github://google-deepmind/AQuA@6e99097ff2e05b406f4ddca8cbf25e7e9efb7cb5/train.json",)),
         Source(name="mathqa", convert=mathqa.convert, licence="Apache-2.0", rows=29_837,
                url="https://math-qa.github.io"),
         Source(name="svamp", convert=svamp.convert, licence="MIT", rows=1_000,
-               url="https://github.com/arkilpatel/SVAMP"),
+               url="https://github.com/arkilpatel/SVAMP",
+               files=("github://arkilpatel/SVAMP@main/SVAMP.json",)),
         Source(name="mathcoder", convert=mathcoder.convert, licence="Apache-2.0",
                url="https://github.com/mathllm/MathCoder",
                recognised_by=_fields("question reference segments")),
         Source(name="tora", convert=tora.convert, licence="MIT", url="https://github.com/microsoft/ToRA",
+               files=("github://microsoft/ToRA@29c71cdbd3cbd0f151d4091c3fd8ac8fb3192129/data/tora/examples.jsonl",),
                recognised_by=_fields("question reference solution", "messages gt", "messages gt_cot")),
         Source(name="chat", convert=chat.convert, licence="the file's own", recognised_by=_fields("messages")),
     )

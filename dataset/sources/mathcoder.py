@@ -1,4 +1,4 @@
-"""MathCoder: solutions as notebook cells (github.com/mathllm/MathCoder, Apache 2.0), as ../shared/data holds them.
+"""MathCoder: solutions as notebook cells (github.com/mathllm/MathCoder, Apache 2.0).
 
     {"id": "mathcoder-l-7b/gsm8k/2", "question": "A robe takes …", "reference": "3",
      "segments": [{"role": "code", "content": "blue = 2\\nwhite = blue / 2\\nblue + white"},

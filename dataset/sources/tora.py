@@ -7,7 +7,7 @@ Two shapes. Training examples (src/data, `tora_examples.jsonl`):
                   {"role": "assistant", "content": "```python\\n…\\n```\\n```output\\n2\\n```\\nThe answer is …"}]}
 
 (programs between `<llm-code>` tags are read as well; without `gt` the reference is what `gt_cot` says last), and
-trajectories, as ../shared/data holds them (ToRA's and Rho-Math's published outputs):
+trajectories, one JSON object a line (ToRA's and Rho-Math's published outputs):
 
     {"id": "tora-code-34b/gsm8k/1", "question": "A robe takes …", "reference": "3",
      "solution": "```python\\n…\\n```\\n```output\\n3.0\\n```\\nA robe takes $\\\\boxed{3}$ bolts.",

@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from dataset.types import Problem
-from evaluator.benchmarks.types import Benchmark
+from evaluator.benchmarks.types import published
 from sandbox.errors import InputError
 
 
@@ -33,13 +33,9 @@ def read(row: Mapping[str, Any], index: int) -> Problem:
     )
 
 
-BENCHMARK = Benchmark(
-    name="cmath",
+BENCHMARK = published(
+    "cmath",
     language="zh",
-    file="cmath_test.jsonl",
-    rows=1098,
-    sha256="2db9ef976d2c85c8e1915436677d3179c1820f67c338f1395831fe73a8e463f3",
-    pinned=("question", "golden"),
     origin="the test split that github.com/deepseek-ai/DeepSeek-Math publishes in evaluation/datasets/cmath",
     read=read,
 )

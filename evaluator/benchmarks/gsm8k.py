@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from dataset.types import Problem
-from evaluator.benchmarks.types import Benchmark, HubFile
+from evaluator.benchmarks.types import published
 from sandbox.errors import InputError
 
 
@@ -29,18 +29,9 @@ def read(row: Mapping[str, Any], index: int) -> Problem:
     )
 
 
-BENCHMARK = Benchmark(
-    name="gsm8k",
+BENCHMARK = published(
+    "gsm8k",
     language="en",
-    file="gsm8k_test.jsonl",
-    rows=1319,
-    sha256="036eef00543391e456f7cf3d3a3c34d0aeb966f63edf400a71a52a99e3b6df13",
-    pinned=("question", "answer"),
     origin="test.jsonl of github.com/openai/grade-school-math",
     read=read,
-    hub=HubFile(
-        repository="openai/gsm8k",
-        revision="cc7b047b6e5bb11b4f1af84efc572db110a51b3c",
-        file="main/test-00000-of-00001.parquet",
-    ),
 )

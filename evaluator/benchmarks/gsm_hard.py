@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from dataset.types import Problem
-from evaluator.benchmarks.types import Benchmark, plain_number
+from evaluator.benchmarks.types import plain_number, published
 
 
 def read(row: Mapping[str, Any], index: int) -> Problem:
@@ -28,13 +28,9 @@ def read(row: Mapping[str, Any], index: int) -> Problem:
     )
 
 
-BENCHMARK = Benchmark(
-    name="gsm_hard",
+BENCHMARK = published(
+    "gsm_hard",
     language="en",
-    file="gsm_hard.jsonl",
-    rows=1319,
-    sha256="a9b2841d2f93c161fac99394117daf8bb15c6b6546eae8eb1a0ecf4250ff98c6",
-    pinned=("input", "target"),
     origin="gsmhardv2.jsonl of the data set reasoning-machines/gsm-hard",
     read=read,
 )

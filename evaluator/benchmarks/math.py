@@ -15,7 +15,7 @@ from typing import Any
 
 from dataset.answers import boxes, extract
 from dataset.types import Problem
-from evaluator.benchmarks.types import Benchmark
+from evaluator.benchmarks.types import published
 from sandbox.errors import InputError
 
 
@@ -36,13 +36,9 @@ def read(row: Mapping[str, Any], index: int) -> Problem:
     return replace(problem, answer=extract(row["solution"], problem))
 
 
-BENCHMARK = Benchmark(
-    name="math",
+BENCHMARK = published(
+    "math",
     language="en",
-    file="math_test.jsonl",
-    rows=5000,
-    sha256="b6dd71f9807ca7a8a8e9a8c887990d714952e96ba424a71db35dab82823d5f74",
-    pinned=("problem", "solution"),
     origin="the test set of Hendrycks et al.; github.com/microsoft/ToRA keeps it as src/data/math/test.jsonl",
     read=read,
 )

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from dataset.types import Problem
-from evaluator.benchmarks.types import Benchmark, HubFile
+from evaluator.benchmarks.types import published
 
 
 def read(row: Mapping[str, Any], index: int) -> Problem:
@@ -27,16 +27,9 @@ def read(row: Mapping[str, Any], index: int) -> Problem:
     )
 
 
-BENCHMARK = Benchmark(
-    name="math500",
+BENCHMARK = published(
+    "math500",
     language="en",
-    file="math500.jsonl",
-    rows=500,
-    sha256="01f2deec666955b29519de871bdd283b677998382a7b746793ab5bae0ff8ddbd",
-    pinned=("problem", "answer"),
     origin="test.jsonl of the data set HuggingFaceH4/MATH-500",
     read=read,
-    hub=HubFile(
-        repository="HuggingFaceH4/MATH-500", revision="2343f79f3640c0f795bbf4e3234396cfe9266d0f", file="test.jsonl"
-    ),
 )

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from dataset.types import Problem
-from evaluator.benchmarks.types import Benchmark
+from evaluator.benchmarks.types import published
 
 
 def read(row: Mapping[str, Any], index: int) -> Problem:
@@ -24,13 +24,9 @@ def read(row: Mapping[str, Any], index: int) -> Problem:
     )
 
 
-BENCHMARK = Benchmark(
-    name="mgsm_zh",
+BENCHMARK = published(
+    "mgsm_zh",
     language="zh",
-    file="mgsm_zh.jsonl",
-    rows=250,
-    sha256="6dda3b2ad0607195f92eeb1f42c09bdfcb96d2e2aa8a4a96b3de482e6f535ca0",
-    pinned=("question", "answer"),
     origin="mgsm_zh of github.com/google-research/url-nlp as JSON Lines with question and answer",
     read=read,
 )

@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from dataset.types import Problem
-from evaluator.benchmarks.types import Benchmark, plain_number
+from evaluator.benchmarks.types import plain_number, published
 
 
 def read(row: Mapping[str, Any], index: int) -> Problem:
@@ -29,13 +29,9 @@ def read(row: Mapping[str, Any], index: int) -> Problem:
     )
 
 
-BENCHMARK = Benchmark(
-    name="svamp",
+BENCHMARK = published(
+    "svamp",
     language="en",
-    file="svamp.jsonl",
-    rows=1000,
-    sha256="079c6c6ef2acc2f9b9094923b2c680a088e74c5d9b75bf4b301af9e7b04da15f",
-    pinned=("ID",),
     origin="SVAMP.json of github.com/arkilpatel/SVAMP, an array or JSON Lines",
     read=read,
 )

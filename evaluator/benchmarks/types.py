@@ -6,24 +6,15 @@ another size or content is refused: a score on other problems under the same nam
 
 from __future__ import annotations
 
-import hashlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from dataset.places import EXAMS, fingerprint
 from dataset.sources.reading import read_rows
 from dataset.types import Language, Problem
 from sandbox.errors import InputError
-
-
-@dataclass(frozen=True, kw_only=True)
-class HubFile:
-    """A file of a data set on the Hugging Face Hub; `revision` is a commit, so that the file cannot change."""
-
-    repository: str
-    revision: str
-    file: str
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,7 +24,7 @@ class Benchmark:
     `read` makes a problem from a line's object and its number, from 0; it raises KeyError for a missing field.
     `rows` and `sha256` pin the set, None where any file will do. The hash is `fingerprint`'s over the fields `pinned`
     of all lines, so that the same set in another order or another JSON spelling passes. `file` is the name looked for
-    in a data folder, `origin` tells the user where to get it, `hub` where it is on the Hub. A set with `rows` and
+    in a data folder, `origin` tells the user where it comes from. A set with `rows` and
     without `sha256` has not been at hand here: its number of rows is checked, and its hash stands with the results.
     """
 
@@ -45,7 +36,23 @@ class Benchmark:
     pinned: tuple[str, ...]
     origin: str
     read: Callable[[Mapping[str, Any], int], Problem]
-    hub: HubFile | None = None
+
+
+def published(
+    name: str, *, language: Language, origin: str, read: Callable[[Mapping[str, Any], int], Problem]
+) -> Benchmark:
+    """The benchmark whose file, size, hash and places are in `dataset.places`."""
+    exam = EXAMS[name]
+    return Benchmark(
+        name=name,
+        language=language,
+        file=exam.file,
+        rows=exam.rows,
+        sha256=exam.sha256,
+        pinned=exam.pinned,
+        origin=origin,
+        read=read,
+    )
 
 
 def plain_number(value: object) -> str:
@@ -61,10 +68,11 @@ def plain_number(value: object) -> str:
     return str(int(number)) if number.is_integer() else repr(number)
 
 
-def fingerprint(rows: Sequence[Mapping[str, Any]], fields: Sequence[str]) -> str:
-    """SHA-256 of the texts of `fields` in all `rows`, whatever their order."""
-    lines = sorted("\0".join(str(row[field]) for field in fields) + "\n" for row in rows)
-    return hashlib.sha256("".join(lines).encode("utf-8", "surrogatepass")).hexdigest()
+def how_to_get(benchmark: Benchmark) -> str:
+    """What a user does who has no file of this benchmark."""
+    if benchmark.name in EXAMS:
+        return f"get it by `python -m dataset fetch {benchmark.name}`, or give it with --file or --data-dir"
+    return "give it with --file or --data-dir"
 
 
 def load(benchmark: Benchmark, path: Path) -> list[Problem]:
@@ -74,9 +82,7 @@ def load(benchmark: Benchmark, path: Path) -> list[Problem]:
         InputError: no such file; a line that is not one of this benchmark's; a set that is not the pinned one.
     """
     if not path.is_file():
-        raise InputError(
-            f"{path}: no such file. {benchmark.name} is {benchmark.origin}; give it with --file or --data-dir"
-        )
+        raise InputError(f"{path}: no such file. {benchmark.name} is {benchmark.origin}; {how_to_get(benchmark)}")
     problems: list[Problem] = []
     rows = []
     for number, row in read_rows(path):

@@ -70,7 +70,7 @@ def test_bad_values_are_one_line_and_exit_code_2(tmp_path: Path) -> None:
     refused(dataset("verify", path, "--out", tmp_path / "out", "--workers", "0"), "--workers")
     refused(dataset("verify", path, "--out", tmp_path / "out", "--wall-seconds", "nan"), "wall_seconds")
     refused(dataset("build", "demo", "--out", tmp_path / "out", "--spoiled", "2"), "--spoiled")
-    refused(dataset("build", "gsm8k", "--out", tmp_path / "out"), "--file", "--hub")
+    refused(dataset("build", "gsm8k", "--out", tmp_path / "out", "--hub", "--file", path), "--file", "--hub")
     config = tmp_path / "mixture.toml"
     config.write_text('rows = "many"\n[[part]]\nname = "a"\nweigth = 1\n')
     refused(dataset("mix", path, "--out", tmp_path / "out", "--config", config), "rows", "weigth")

@@ -164,10 +164,10 @@ def test_an_answer_that_no_aime_problem_has_is_refused(tmp_path: Path, answer: s
 def test_without_the_hub_it_says_what_to_do_in_one_line(tmp_path: Path) -> None:
     command = [sys.executable, "-m", "evaluator", "run", "--benchmark", "math500", "--hub", "--no-tools"]
     command += ["--backend", "replay", "--model", str(written(tmp_path / "m.jsonl", [])), "--out", str(tmp_path)]
-    away = os.environ | {"HF_HUB_OFFLINE": "1", "HF_HOME": str(tmp_path)}
+    away = os.environ | {"HF_HUB_OFFLINE": "1", "SOROBAN_DATA": str(tmp_path)}
     done = subprocess.run(command, capture_output=True, text=True, env=away, timeout=60, check=False)
     assert (done.returncode, done.stderr.count("\n")) == (2, 1)
-    assert "cannot get test.jsonl of HuggingFaceH4/MATH-500 at 2343f79" in done.stderr
+    assert "math500: cannot get https://huggingface.co/datasets/HuggingFaceH4/MATH-500/resolve/2343f79" in done.stderr
     assert "--file" in done.stderr
 
 

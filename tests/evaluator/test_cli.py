@@ -39,8 +39,10 @@ def files(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def command(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> Callable[..., tuple[int, str, str]]:
-    monkeypatch.delenv("SOROBAN_DATA", raising=False)
+def command(
+    monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str], tmp_path: Path
+) -> Callable[..., tuple[int, str, str]]:
+    monkeypatch.setenv("SOROBAN_DATA", str(tmp_path / "nothing"))
 
     def go(*arguments: object) -> tuple[int, str, str]:
         monkeypatch.setattr("sys.argv", ["evaluator", *map(str, arguments)])
@@ -101,7 +103,10 @@ def test_regrade_works_on_results_alone(command: Command, files: Path) -> None:
     [
         ("--benchmark nonsense --file {f}/test.jsonl", "unknown benchmark 'nonsense'; there are gsm8k, math, mgsm_zh"),
         ("--benchmark demo --file {f}/none.jsonl", "none.jsonl: no such file. demo is test.jsonl as"),
-        ("--benchmark gsm8k", "where are the problems of gsm8k? Give --file FILE, or --data-dir"),
+        (
+            "--benchmark gsm8k",
+            "nothing/gsm8k_test.jsonl: no such file. gsm8k is test.jsonl of github",
+        ),
         ("--benchmark gsm8k --data-dir {f}/none", "gsm8k_test.jsonl: no such file. gsm8k is test.jsonl of github.com"),
         ("--benchmark gsm8k,demo --file {f}/test.jsonl", "--file gives the problems of one benchmark, 2 were asked"),
         ("--benchmark demo,demo --data-dir {f}", "--benchmark demo,demo: each one once"),
