@@ -78,7 +78,12 @@ def openapi() -> dict[str, Any]:
 
 def examples() -> str:
     """A page with every file in examples/, a notebook as its cells."""
-    lines = ["# Examples", "", "Each runs as it is shown, from the repository's folder, and is run by the tests.", ""]
+    lines = [
+        "# Examples",
+        "",
+        "Each runs where the project is installed (`./setup.sh` in a clone), and is run by the tests.",
+        "",
+    ]
     for path in sorted(path for path in (ROOT / "examples").iterdir() if path.suffix in LANGUAGES):
         text = path.read_text(encoding="utf-8")
         if path.suffix == ".ipynb":
