@@ -1,6 +1,6 @@
 """ToRA: tool-integrated solutions with their programs' outputs (github.com/microsoft/ToRA, MIT).
 
-Two shapes. Training examples (src/data, `tora_examples.jsonl`):
+Two shapes. Training examples (data/tora/examples.jsonl there):
 
     {"dataset": "tora-corpus-math", "level": "Level 5", "id": "math-train-1149-0", "gt": "2", "gt_cot": "Evaluating …",
      "messages": [{"role": "user", "content": "Find $…$."},
