@@ -1,8 +1,9 @@
 #!/usr/bin/env bash
 # Score a model that a server of OpenAI's kind serves already, with and without the Python tool: a table and a report.
 #
+#   python -m dataset fetch gsm8k
 #   vllm serve Qwen/Qwen2.5-Math-7B-Instruct &
-#   examples/evaluate_url.sh http://127.0.0.1:8000/v1 Qwen/Qwen2.5-Math-7B-Instruct runs/qwen --benchmark gsm8k --hub
+#   examples/evaluate_url.sh http://127.0.0.1:8000/v1 Qwen/Qwen2.5-Math-7B-Instruct runs/qwen --benchmark gsm8k
 #
 # MODEL is the server's name for it, and where its tokenizer is (give --tokenizer where that is elsewhere). Further flags
 # go to `evaluator run`: --limit 200, --sandbox http://box:8000, --samples 4 --temperature 0.7 … Run it again to go on.
