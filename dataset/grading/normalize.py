@@ -56,6 +56,7 @@ _EMPTY_POWER = re.compile(r"(?:\{\s*\}\s*)?\^\s*\{\s*\}\s*(?=\\circ)")  # 75{}^{
 _ONE_LETTER = re.compile(r"\\(text|mathrm|textbf|mathbf)\s+([A-Za-z])(?![A-Za-z])")  # \text E
 _TIME = re.compile(r"datetime\.time\((\d{1,2}), (\d{1,2})(?:, (\d{1,2}))?\)")
 _PARTS = re.compile(r"\(([1-9])\)\s*[.:]?\s*")
+_SECOND_PART = re.compile(r"(?<![-+*/=^({\s])(?<!\\times)(?<!\\cdot)\s*\(2\)")  # not (1)x + (2)y, which is a sum
 _SPACING = re.compile(r"\\(?:quad|qquad|enspace|thinspace|medspace|thickspace|[,;:> ])(?![a-zA-Z])|\\(?=\s)|~|\\[,;:>]")
 _SEPARATED = re.compile(r"(?<![\d.])\d{1,3}(?:(?:\s?\{\s?,\s?\}|,?\s*\\!\s*|\\[,;: ]|~|'|_| )\d{3})+(?![\d])")
 _SEPARATOR = re.compile(r"\s?\{\s?,\s?\}|,?\s*\\!\s*|\\[,;: ]|[~'_ ]")
@@ -135,7 +136,7 @@ def clean(text: str) -> str:
     text = _SPEED.sub(r" \\text{\1/\2}\3", _IN_BRACKETS.sub(r"\1", _PER_HUNDRED.sub(r"\1%", text)))
     if match := _TIME.fullmatch(text):
         return ":".join(f"{int(part):02}" for part in match.groups() if part)
-    if text.startswith("(1)") and "(2)" in text:
+    if text.startswith("(1)") and _SECOND_PART.search(text):
         text = _in_parts(text)
     if "." in text or "Decimal" in text:
         text = _SCALAR.sub(r"\1", _PREFIX.sub("", text))

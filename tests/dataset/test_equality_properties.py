@@ -165,6 +165,7 @@ polynomials = st.lists(st.tuples(st.integers(-9, 9).filter(bool), st.integers(0,
 
 @COMMON
 @given(polynomials, st.integers(-9, 9).filter(bool))
+@example([(1, 0), (2, 0)], 1)  # (1)… + (2)… is a sum, not two parts
 def test_polynomials_are_compared_as_polynomials(terms: list[tuple[int, int]], extra: int) -> None:
     written = " + ".join(f"({c})x^{{{n}}}" for c, n in terms)
     python = " + ".join(f"{c}*x**{n}" for c, n in reversed(terms)).replace("+ -", "- ")

@@ -99,6 +99,10 @@ def test_the_profile_is_dockers_and_few_justified_additions() -> None:
     assert all(rule["action"] == "SCMP_ACT_ALLOW" and len(rule["comment"]) > 40 for rule in added)
 
 
+# What runs on the host, beside the image: it starts containers, or speaks to an assistant.
+OUTSIDE = {"container.py": {"docker", "requests"}, "mcp.py": {"mcp"}}
+
+
 def test_the_image_holds_what_the_sandbox_imports() -> None:
     """A module that imports a package which the lock does not name ends the container at its start."""
     root = FOLDER.parents[1]
@@ -114,8 +118,7 @@ def test_the_image_holds_what_the_sandbox_imports() -> None:
             elif isinstance(node, ast.ImportFrom) and node.module:
                 names = [node.module]
             foreign = {name.split(".")[0] for name in names} - set(sys.stdlib_module_names) - {"sandbox"}
-            if path.name == "container.py":
-                foreign -= {"docker", "requests"}  # the host's side, which starts containers
+            foreign -= OUTSIDE.get(path.name, set())
             assert foreign <= locked, (
                 f"{path.relative_to(root)} imports {foreign - locked}: add it to docker/sandbox.lock"
             )
