@@ -11,10 +11,12 @@ pinned hash; of a source's file no hash is known beforehand: the one that came i
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import shutil
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -54,17 +56,36 @@ def source_files(name: str, folder: Path) -> list[Path] | None:
     return paths if all(path.is_file() for path in paths) else None
 
 
+@contextmanager
+def _alone(folder: Path) -> Iterator[None]:
+    """While the block lasts no other process fetches into `folder`: two would write into one half of a file."""
+    folder.mkdir(parents=True, exist_ok=True)
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        with suppress(OSError):  # a file system without locks
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(descriptor)
+
+
 def fetch_source(name: str, folder: Path, *, quiet: bool = False) -> list[Path]:
     """The files of a source, downloaded if they are not in `folder` yet or are no longer what was downloaded.
 
     Raises:
         InputError: no place is known, no connection.
     """
+    if not addresses(SOURCES[name]):
+        url = SOURCES[name].url
+        where = f"; it is at {url}" if url else ""
+        raise InputError(f"{name}: no place to fetch it from is known{where}. Give its files with build --file")
+    with _alone(folder / "sources" / name):
+        return _fetch_source(name, folder, quiet)
+
+
+def _fetch_source(name: str, folder: Path, quiet: bool) -> list[Path]:
     source = SOURCES[name]
     places = addresses(source)
-    if not places:
-        where = f"; it is at {source.url}" if source.url else ""
-        raise InputError(f"{name}: no place to fetch it from is known{where}. Give its files with build --file")
     home = folder / "sources" / name
     before = json.loads((home / _RECORD).read_text(encoding="utf-8"))["files"] if (home / _RECORD).is_file() else {}
     record: dict[str, Any] = {"source": name, "licence": source.licence, "files": {}}
@@ -76,8 +97,9 @@ def fetch_source(name: str, folder: Path, *, quiet: bool = False) -> list[Path]:
         record["files"][file_of(address)] = {
             "from": address, "bytes": target.stat().st_size, "sha256": sha256(target)
         }  # fmt: skip
-    with written_whole(home / _RECORD) as file:
-        json.dump(record, file, indent=2)
+    if record["files"] != before:  # a folder that one may only read is good enough if everything is there
+        with written_whole(home / _RECORD) as file:
+            json.dump(record, file, indent=2)
     return [home / file_of(address) for address in places]
 
 
@@ -87,12 +109,17 @@ def fetch_exam(name: str, folder: Path, *, quiet: bool = False) -> Path:
     Raises:
         InputError: no place has the pinned problems, or none can be reached: says what was wrong at each.
     """
+    with _alone(folder):
+        return _fetch_exam(name, folder, quiet)
+
+
+def _fetch_exam(name: str, folder: Path, quiet: bool) -> Path:
     exam = EXAMS[name]
     path = folder / exam.file
-    if path.is_file() and _difference(exam, [row for _, row in read_rows(path)]) is None:
-        return path
+    with suppress(InputError):  # a file that cannot be read is fetched again, as one with other problems is
+        if path.is_file() and _difference(exam, [row for _, row in read_rows(path)]) is None:
+            return path
     problems = []
-    folder.mkdir(parents=True, exist_ok=True)
     for place in exam.places:
         parts = folder / "downloads" / name
         try:

@@ -8,6 +8,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 
@@ -72,6 +73,13 @@ def test_a_benchmark_is_written_once_and_not_asked_for_again(hub: Files, small: 
     assert [each.name for each in tmp_path.rglob("*") if each.is_file()] == ["gsm8k_test.jsonl"]
 
 
+def test_two_at_once_fetch_it_once(hub: Files, small: str, tmp_path: Path) -> None:
+    hub.files["/a/sums/main/data/test.jsonl"] = LINES
+    with ThreadPoolExecutor(4) as pool:
+        paths = list(pool.map(lambda _: fetch_exam(small, tmp_path, quiet=True), range(4)))
+    assert len(set(paths)) == len(hub.asked) == 1
+
+
 def test_other_problems_are_refused_and_the_next_place_is_asked(hub: Files, small: str, tmp_path: Path) -> None:
     hub.files["/a/sums/main/data/test.jsonl"] = LINES.replace(b"7 + 1?", b"7 + 2?", 1)
     with pytest.raises(InputError, match=r"other problems \(SHA-256 .*; then 127.0.0.1:\d+ answers HTTP 404"):
@@ -87,8 +95,9 @@ def test_a_damaged_benchmark_is_fetched_again(hub: Files, small: str, tmp_path: 
     hub.files["/a/sums/main/data/test.jsonl"] = LINES
     path = fetch_exam(small, tmp_path, quiet=True)
     whole = path.read_bytes()
-    path.write_bytes(whole[: len(whole) // 2])
-    assert fetch_exam(small, tmp_path, quiet=True).read_bytes() == whole
+    for damaged in (whole[: len(whole) // 2], b"", b"PK\x03\x04", b"[{", b"\xff\xfe"):
+        path.write_bytes(damaged)
+        assert fetch_exam(small, tmp_path, quiet=True).read_bytes() == whole
 
 
 def test_a_broken_download_goes_on_where_it_stopped(hub: Files, tmp_path: Path) -> None:
@@ -141,7 +150,9 @@ def test_the_hubs_token_stays_with_the_hub(hub: Files, tmp_path: Path, monkeypat
     ]
 
 
-def test_a_source_is_recorded_with_its_hashes_and_found_offline(hub: Files, source: str, tmp_path: Path) -> None:
+def test_a_source_is_recorded_with_its_hashes_and_found_offline(
+    hub: Files, source: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     serve_source(hub)
     assert source_files(source, tmp_path) is None
     paths = fetch_source(source, tmp_path, quiet=True)
@@ -152,6 +163,7 @@ def test_a_source_is_recorded_with_its_hashes_and_found_offline(hub: Files, sour
         "from": f"hf://a/b@{'f' * 40}/y/t.jsonl", "bytes": len(LINES), "sha256": hashlib.sha256(LINES).hexdigest(),
     }  # fmt: skip
     hub.files.clear()
+    monkeypatch.setattr("dataset.fetch.written_whole", None)  # nothing is written, either
     assert source_files(source, tmp_path) == fetch_source(source, tmp_path, quiet=True) == paths
 
 
