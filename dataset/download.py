@@ -6,6 +6,7 @@ server that has another version by now, or that cannot go on in the middle, send
 
 from __future__ import annotations
 
+import errno
 import http.client
 import os
 import sys
@@ -39,6 +40,10 @@ def download(url: str, target: Path, *, quiet: bool = False) -> None:
     host = urlsplit(url).netloc
     if os.environ.get("HF_HUB_OFFLINE", "").lower() in ("1", "true", "yes", "on"):
         raise InputError(f"cannot get {url}: HF_HUB_OFFLINE is set. {_INSTEAD}")
+    if not host or not url.startswith(("http://", "https://")):
+        raise InputError(
+            f"{url}: expected an http address; look at HF_ENDPOINT and GITHUB_RAW_ENDPOINT, such as https://huggingface.co"
+        )
     target.parent.mkdir(parents=True, exist_ok=True)
     for attempt in range(_ATTEMPTS):
         if attempt:
@@ -58,6 +63,12 @@ def download(url: str, target: Path, *, quiet: bool = False) -> None:
             raise InputError(f"cannot reach {host} ({error.reason}). {_INSTEAD}") from None
         except (_Broken, http.client.HTTPException, ConnectionError, TimeoutError) as error:
             reason = str(error) or type(error).__name__
+        except OSError as error:
+            if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS):
+                raise
+            raise InputError(
+                f"{target}: {error.strerror}; what came is kept: make room, or choose another folder, and run it again"
+            ) from None
     raise InputError(f"{host} broke off {_ATTEMPTS} times ({reason}): run the same command again to go on with {url}")
 
 

@@ -59,7 +59,10 @@ def source_files(name: str, folder: Path) -> list[Path] | None:
 @contextmanager
 def _alone(folder: Path) -> Iterator[None]:
     """While the block lasts no other process fetches into `folder`: two would write into one half of a file."""
-    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except (FileExistsError, NotADirectoryError):
+        raise InputError(f"{folder}: cannot be a folder, for it or one above it is a file") from None
     descriptor = os.open(folder, os.O_RDONLY)
     try:
         with suppress(OSError):  # a file system without locks
@@ -175,7 +178,7 @@ def fetch_named(names: Sequence[str] | None, folder: Path, *, quiet: bool = Fals
     known = list(dict.fromkeys((*EXAMS, *_NO_PLACE, *SOURCES)))
     if unknown := [name for name in names or () if name not in known]:
         raise InputError(f"unknown: {', '.join(unknown)}; `fetch` alone lists what there is: {', '.join(known)}")
-    failed = []
+    failed: dict[str, str] = {}
     for name in dict.fromkeys(names or known):
         if name in EXAMS:
             try:
@@ -183,7 +186,7 @@ def fetch_named(names: Sequence[str] | None, folder: Path, *, quiet: bool = Fals
                 exam = EXAMS[name]
                 yield f"{name}, benchmark: {exam.rows:,} problems, as pinned by SHA-256; {exam.licence}; {path}"
             except InputError as error:
-                failed.append(str(error))
+                failed[name] = failed.get(name) or str(error)
         if name in _NO_PLACE:
             yield f"{name}, benchmark: {_NO_PLACE[name]}"
         if name in SOURCES and (addresses(SOURCES[name]) or name not in EXAMS):
@@ -194,9 +197,10 @@ def fetch_named(names: Sequence[str] | None, folder: Path, *, quiet: bool = Fals
                 paths = fetch_source(name, folder, quiet=quiet)
                 yield _source_line(name, paths)
             except InputError as error:
-                failed.append(str(error))
+                failed[name] = failed.get(name) or str(error)
     if failed:
-        raise InputError(f"{len(failed)} not fetched: {' | '.join(dict.fromkeys(failed))}")
+        first = next(iter(failed.values()))
+        raise InputError(first if len(failed) == 1 else f"{len(failed)} not fetched ({', '.join(failed)}); {first}")
 
 
 def _source_line(name: str, paths: Sequence[Path]) -> str:

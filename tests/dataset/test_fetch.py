@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import resource
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -179,7 +180,7 @@ def test_one_failure_does_not_keep_the_others_from_coming(hub: Files, small: str
     lines = fetch_named(None, tmp_path, quiet=True)
     assert next(lines).startswith("aime, benchmark: no set is pinned")
     assert next(lines).startswith("gsm8k, source: 2 files, 0.1 MB, at a commit, SHA-256 in fetched.json; licence: MIT")
-    with pytest.raises(InputError, match="1 not fetched: sums: 127"):
+    with pytest.raises(InputError, match=r"^sums: 127.*HTTP 404"):
         next(lines)
 
 
@@ -196,6 +197,8 @@ def command(package: str, *arguments: object, **environment: str) -> subprocess.
         (("fetch", "gsm9k"), "unknown: gsm9k; `fetch` alone lists what there is: gsm8k, math"),
         (("fetch", "--all", "gsm8k"), "give names or --all, not both"),
         (("fetch", "k12_zh"), "k12_zh: no place to fetch it from is known. Give its files with build --file"),
+        (("fetch", "gsm8k", "cmath"), "2 not fetched (gsm8k, cmath); gsm8k: cannot reach 127.0.0.1:9 ("),
+        (("fetch", "cmath", "--dir", __file__), "test_fetch.py: cannot be a folder, for it or one above it is a file"),
         (("build", "gsm8k", "--out", "out"), "get them by `python -m dataset fetch gsm8k`"),
         (("build", "gsm8k", "--hub", "--out", "out"), "cannot reach 127.0.0.1:9 ("),
     ],
@@ -205,6 +208,26 @@ def test_what_cannot_be_had_is_one_line(tmp_path: Path, arguments: tuple[str, ..
     done = command("dataset", *arguments, **away, XDG_CACHE_HOME=str(tmp_path))
     assert (done.returncode, done.stderr.count("\n")) == (2, 1), done.stderr
     assert told in done.stderr
+
+
+def test_an_endpoint_that_is_no_address_is_one_line(tmp_path: Path) -> None:
+    done = command("dataset", "fetch", "math500", HF_ENDPOINT="nonsense", XDG_CACHE_HOME=str(tmp_path))
+    assert (done.returncode, done.stderr.count("\n")) == (2, 1), done.stderr
+    assert "expected an http address; look at HF_ENDPOINT" in done.stderr
+
+
+def test_a_full_disk_is_one_line_and_what_came_is_kept(hub: Files, tmp_path: Path) -> None:
+    hub.files["/file"] = LINES * 20
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1 << 20, before[1]))  # a file that may not grow stands for the disk
+    try:
+        with pytest.raises(InputError, match=r"file: File too large; what came is kept"):
+            download(f"{hub.address}/file", tmp_path / "file", quiet=True)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    download(f"{hub.address}/file", tmp_path / "file", quiet=True)
+    assert (tmp_path / "file").read_bytes() == LINES * 20
+    assert "range" in hub.asked[-1][1]
 
 
 def test_the_list_names_everything_its_licence_and_its_place(tmp_path: Path) -> None:
