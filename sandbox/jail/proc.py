@@ -90,10 +90,13 @@ class Watch:
         return ["", "", "", *self.read(f"{pid}/stat").rpartition(")")[2].split()]
 
     def in_namespaces(self, pid: int) -> list[int]:
-        """What the process is called from that /proc inwards, one number a nested namespace; empty if it is gone."""
+        """What the process is called from that /proc inwards, one number a nested namespace; empty if it is gone.
+
+        gVisor does not say. It is used where no namespaces are nested: then the one number is the only one.
+        """
         with contextlib.suppress(OSError):
-            if found := re.search(r"^NSpid:\s+(.*)$", self.read(f"{pid}/status"), re.MULTILINE):
-                return [int(number) for number in found[1].split()]
+            found = re.search(r"^NSpid:\s+(.*)$", self.read(f"{pid}/status"), re.MULTILINE)
+            return [int(number) for number in found[1].split()] if found else [pid]
         return []
 
     def number_of(self, pid: int, candidates: list[int]) -> int | None:

@@ -172,7 +172,10 @@ class RemoteBox:
 
     def _status(self) -> dict[str, Any]:
         headers = {} if self._token is None else {"authorization": f"Bearer {self._token}"}
-        lines = httpx.get(f"{self._url}/metrics", headers=headers).raise_for_status().text.splitlines()
+        socket = self._url.removeprefix("unix://") if self._url.startswith("unix://") else None
+        with httpx.Client(transport=httpx.HTTPTransport(uds=socket), headers=headers) as client:
+            answer = client.get(f"{'http://localhost' if socket else self._url}/metrics").raise_for_status()
+        lines = answer.text.splitlines()
         numbers = dict(line.split() for line in lines if line.startswith("sandbox_") and "{" not in line)
         fields = {
             "busy": "sandbox_busy",
