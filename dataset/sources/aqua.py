@@ -13,7 +13,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from dataset.sources.choices import chosen, conclusion, lettered, with_choices
+from dataset.sources.choices import chosen, conclusion, lettered, must_be_among, with_choices
 from dataset.sources.records import Candidate, LeftOut, candidate, text_field
 from dataset.types import Problem, Turn
 from sandbox.errors import InputError
@@ -29,8 +29,7 @@ def convert(row: Mapping[str, Any], default_id: str) -> list[Candidate]:
     choices = lettered(options)
     question, rationale = text_field(row, "question"), text_field(row, "rationale").strip()
     answer = text_field(row, "correct").strip().upper()
-    if answer not in dict(choices):
-        raise InputError(f"'correct' is {answer!r}, expected one of {', '.join(letter for letter, _ in choices)}")
+    must_be_among(answer, choices, "correct")
     if len(rationale) < _SHORTEST_RATIONALE:
         raise LeftOut("its rationale is a letter and no solution")
     if (letter := chosen(rationale)) is not None and letter != answer:

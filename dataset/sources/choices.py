@@ -14,6 +14,7 @@ import re
 from collections.abc import Sequence
 
 from dataset.types import Language
+from sandbox.errors import InputError
 
 _LETTERED = re.compile(r"^\s*\(?([A-Ha-h])\s*[).．、:：]\s*(.*)$", re.DOTALL)
 _CHOICE = re.compile(r"\n\(([A-H])\) (.*?)(?=\n\([A-H]\) |\Z)", re.DOTALL)
@@ -32,6 +33,12 @@ def lettered(options: Sequence[str]) -> list[tuple[str, str]]:
     if all(found):
         return [(match[1].upper(), match[2].strip()) for match in found if match]
     return [(chr(ord("A") + place), option.strip()) for place, option in enumerate(options)]
+
+
+def must_be_among(letter: str, choices: Sequence[tuple[str, str]], field: str) -> None:
+    """Nothing, if one of `choices` has this letter. Raises InputError that names the row's `field` otherwise."""
+    if letter not in dict(choices):
+        raise InputError(f"{field!r} is {letter!r}, expected one of {', '.join(each for each, _ in choices)}")
 
 
 def with_choices(question: str, choices: Sequence[tuple[str, str]]) -> str:

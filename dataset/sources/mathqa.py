@@ -20,7 +20,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
-from dataset.sources.choices import chosen, conclusion, with_choices, without_choices
+from dataset.sources.choices import chosen, conclusion, must_be_among, with_choices, without_choices
 from dataset.sources.records import Candidate, LeftOut, candidate, text_field
 from dataset.types import Problem, Turn
 from sandbox.errors import InputError
@@ -91,8 +91,7 @@ def convert(row: Mapping[str, Any], default_id: str) -> list[Candidate]:
     stem = text_field(row, "Problem", "problem").strip()
     choices = choices_of(text_field(row, "options"))
     answer = text_field(row, "correct").strip().upper()
-    if answer not in dict(choices):
-        raise InputError(f"'correct' is {answer!r}, expected one of {', '.join(letter for letter, _ in choices)}")
+    must_be_among(answer, choices, "correct")
     rationale = text_field(row, "Rationale", "rationale").strip().strip('"').strip()
     problem = Problem(
         id=f"mathqa/{default_id}",

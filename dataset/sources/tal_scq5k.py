@@ -18,7 +18,7 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from dataset.sources.choices import chosen, conclusion, with_choices
+from dataset.sources.choices import chosen, conclusion, must_be_among, with_choices
 from dataset.sources.records import Candidate, LeftOut, candidate, language_of, text_field
 from dataset.topics import topic_of
 from dataset.types import Problem, Turn
@@ -48,8 +48,7 @@ def convert(row: Mapping[str, Any], default_id: str) -> list[Candidate]:
     """The analysis, ended by the letter."""
     stem, choices = text_field(row, "problem").strip(), _choices(row)
     answer = text_field(row, "answer_value").strip()
-    if answer not in dict(choices):
-        raise InputError(f"'answer_value' is {answer!r}, expected one of {', '.join(letter for letter, _ in choices)}")
+    must_be_among(answer, choices, "answer_value")
     analysis = "\n".join(_strings(row, "answer_analysis")).strip()
     question = with_choices(stem, choices)
     language = language_of(stem + analysis)

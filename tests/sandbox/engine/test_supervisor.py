@@ -46,6 +46,15 @@ STRANGER = LIBC + (
     "    os.wait(); time.sleep(0.2)\n"
     "sys.modules['sandbox.guest.runner'].branch_off = lie\n"
 )
+# As many descriptors on their way as the kernel lets it have.
+IN_FLIGHT = LIBC + (
+    "keep = []\n"
+    "try:\n"
+    "    while True:\n"
+    "        a, b = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)\n"
+    "        keep.append((a, b)); a.sendmsg([b'x'], [(1, 1, array.array('i', [0] * 100))])\n"
+    "except OSError: pass\n"
+)
 DEEP = "import os\nfor _ in range(1200): os.mkdir('d'); os.chdir('d')\nos.chdir('/box/work')\n"
 
 
@@ -168,31 +177,15 @@ def test_what_a_branch_puts_in_the_place_of_its_folder_is_never_opened_for_us(bo
 @pytest.mark.usefixtures("unharmed")
 def test_descriptors_on_their_way_stop_no_other_program(box: Box) -> None:
     """The kernel counts those of a user together; an ordinary user's engine is that user."""
-    attack = LIBC + (
-        "keep = []\n"
-        "try:\n"
-        "    while True:\n"
-        "        a, b = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)\n"
-        "        keep.append((a, b)); a.sendmsg([b'x'], [(1, 1, array.array('i', [0] * 100))])\n"
-        "except OSError: pass\n"
-        "time.sleep(0.8)"
-    )
+    attack = IN_FLIGHT + "time.sleep(0.8)"
     innocent = {"code": "import time; time.sleep(0.3); print('done')", "limits": {"wall_seconds": 3.0}}
     results = box.do("pair", orders=[{"code": attack}, innocent])
     assert (results[1]["status"], results[1]["stdout"]) == ("ok", "done\n"), results
 
 
 def test_descriptors_on_their_way_keep_no_session_from_being_opened_or_forked(box: Box) -> None:
-    attack = LIBC + (
-        "keep = []\n"
-        "try:\n"
-        "    while True:\n"
-        "        a, b = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)\n"
-        "        keep.append((a, b)); a.sendmsg([b'x'], [(1, 1, array.array('i', [0] * 100))])\n"
-        "except OSError: pass\n"
-    )
     attacker = box.do("open")
-    box.cell(attacker, attack)
+    box.cell(attacker, IN_FLIGHT)
     session = box.do("open")
     assert box.cell(session, "6 * 7").value == "42"
     branch = box.do("fork", session=session)
