@@ -21,10 +21,9 @@ from itertools import pairwise
 
 from dataset import transcript
 from dataset.answers import boxes, extract_from_turns
-from dataset.equality import equivalent
 from dataset.sources.records import candidate, language_of
 from dataset.types import Problem, Turn
-from dataset.verification.check import Policy, Runner, check
+from dataset.verification.check import Outcome, Policy, Runner, check, judge
 from dataset.verification.outputs import exception_type, records_timeout
 from sandbox import InputError, Sandbox, SandboxError, Unauthorized
 from sandbox.types import Limits
@@ -87,13 +86,8 @@ def reward(
     problem = Problem(id="reward", source="reward", language=language, question=asked, answer=reference)
     given = candidate(problem, None, solution if isinstance(solution, str) else tuple(solution)).solution
     if sandbox is None:
-        predicted = extract_from_turns(given.turns, problem)
-        verdict = equivalent(reference, predicted, question)
-        reason = "" if verdict.correct else "no_answer" if predicted is None else "wrong_answer"
-        if verdict.correct is None:
-            reason = "undecided"
-        if verdict.rule == "unreadable reference":
-            return None
+        outcome = judge(Outcome(given), given.turns)
+        predicted = outcome.predicted
     else:
         runner = shared_sandbox(sandbox) if isinstance(sandbox, str) else sandbox
         try:
@@ -102,10 +96,11 @@ def reward(
             raise
         except SandboxError:
             return None
-        given, reason = outcome.solution, outcome.reason or ""
-        if outcome.evidence.get("rule") == "unreadable reference":
-            return None
+        given = outcome.solution
         predicted = extract_from_turns(given.turns, problem)
+    if outcome.evidence.get("rule") == "unreadable reference":
+        return None
+    reason = outcome.reason or ""
     parts = {
         "correct": float(not reason),
         "format": float(_well_formed(solution, given.turns)),

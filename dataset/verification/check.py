@@ -75,6 +75,7 @@ class Outcome:
     evidence: Mapping[str, Any] = field(default_factory=dict)
     blocks: int = 0
     differing: tuple[Mapping[str, Any], ...] = ()
+    predicted: str | None = None  # the answer that was graded last; None before that, or where there is none
 
 
 def check(solution: Solution, sandbox: Runner, *, policy: Policy, profile: Profile = "tora", limits: Limits) -> Outcome:
@@ -98,7 +99,7 @@ def check(solution: Solution, sandbox: Runner, *, policy: Policy, profile: Profi
     except ValueError as error:
         return Outcome(solution, "not_in_grammar", {"error": _short(str(error))})
     if solution.style == "cot":
-        return _judge(Outcome(solution), solution.turns)
+        return judge(Outcome(solution), solution.turns)
     try:
         if solution.style == "pot":
             return _check_program(solution, sandbox, limits)
@@ -108,16 +109,18 @@ def check(solution: Solution, sandbox: Runner, *, policy: Policy, profile: Profi
     if outcome.reason is None and policy != "keep" and len(outcome.solution.turns) > len(solution.turns):
         # Whoever wrote the answer did not see the outputs that were filled in: the last must itself be the answer.
         last = max(index for index, turn in enumerate(outcome.solution.turns) if turn.kind == "output")
-        outcome = _judge(outcome, outcome.solution.turns[last - 1 : last + 1])
-    return outcome if outcome.reason else _judge(outcome, outcome.solution.turns)
+        outcome = judge(outcome, outcome.solution.turns[last - 1 : last + 1])
+    return outcome if outcome.reason else judge(outcome, outcome.solution.turns)
 
 
-def _judge(outcome: Outcome, turns: tuple[Turn, ...]) -> Outcome:
+def judge(outcome: Outcome, turns: tuple[Turn, ...]) -> Outcome:
+    """`outcome` with the verdict on the answer that `turns` end with; its problem must have a reference."""
     problem = outcome.solution.problem
     predicted, reference = extract_from_turns(turns, problem), problem.answer
     assert reference is not None, problem.id
     if predicted is None:
         return replace(outcome, reason="no_answer", evidence={"reference": reference})
+    outcome = replace(outcome, predicted=predicted)
     verdict = equivalent(reference, predicted, problem.question)
     if verdict.correct:
         return outcome
@@ -133,7 +136,7 @@ def _check_program(solution: Solution, sandbox: Runner, limits: Limits) -> Outco
     if not result.ok:
         return Outcome(solution, _REASON_OF_STATUS[result.status], _evidence(result))
     printed = _shown(result, max_chars=_WHOLE)
-    outcome = _judge(Outcome(solution), (Turn("code", program), Turn("output", printed)))
+    outcome = judge(Outcome(solution), (Turn("code", program), Turn("output", printed)))
     return replace(outcome, evidence={**outcome.evidence, "printed": _short(printed)}) if outcome.reason else outcome
 
 
