@@ -15,6 +15,7 @@ import time
 import warnings
 from collections import Counter, OrderedDict, deque
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -159,7 +160,6 @@ class Engine:
         except BaseException:
             await self._pool.close()
             raise
-        self._free.extend(self._pool.slots)
         self._janitor = asyncio.create_task(self._end_idle_sessions())
 
     async def close(self) -> None:
@@ -256,10 +256,8 @@ class Engine:
     async def _acquire(self, most_seconds: float) -> tuple[Turn, float]:
         """A turn on a slot and the seconds it took to get it."""
         self._ready()
-        while self._free:
-            slot = self._free.popleft()
-            if slot.alive:
-                return Turn(slot, self._slot_free), 0.0
+        if self._free:
+            return Turn(self._free.popleft(), self._slot_free), 0.0
         waiting = sum(not future.done() for future in self._waiting)
         if waiting >= self._max_queue:
             raise Overloaded(f"{waiting} requests are waiting, max_queue is {self._max_queue}; try again later")
@@ -418,6 +416,8 @@ class Engine:
             self._forget(name, reason)
 
     def _slot_died(self, slot: SlotHandle) -> None:
+        with suppress(ValueError):
+            self._free.remove(slot)
         for session in [session for session in self._sessions.values() if session.slot is slot]:
             self._session_ended(session.name, "the process that held it died")
 

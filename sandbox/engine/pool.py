@@ -198,8 +198,12 @@ class SlotHandle:
         self._pool.replace_slot(self)
 
     def close(self) -> None:
+        self.alive = False
         self._channel.close()
         self._forget_pidfd()
+        if not self.ready.done():
+            self.ready.set_exception(SandboxUnavailable("the engine was closed"))
+            self.ready.exception()
         for name in list(self._open):
             self._fail(name, SandboxUnavailable("the engine was closed"))
 
@@ -210,7 +214,7 @@ class SlotHandle:
 
 
 class Pool:
-    """All processes of an engine. `slot_free` is called with each slot that came up after the start."""
+    """All processes of an engine. `slot_free` is called once with each slot, when it has come up."""
 
     def __init__(
         self,
@@ -232,6 +236,8 @@ class Pool:
         self.restarts = self.faults = 0
         self.closed = False
         self._process: subprocess.Popen[bytes] | None = None
+        self._warden: Channel | None = None
+        self._restarting = False
         self._tasks: set[asyncio.Task[None]] = set()
         self._mothers: dict[str, Channel] = {}  # by kind of their zygotes
         self._leaving: dict[str, Channel] = {}  # mothers whose zygotes end, and they with the last of them
@@ -241,16 +247,21 @@ class Pool:
     async def start(self) -> None:
         async with asyncio.timeout(_START_SECONDS):
             await self._launch()
-            self.slots.clear()
-            self.slots.extend([self._new_slot(index) for index in range(self._workers)])
+            self.slots[:] = [self._new_slot(index) for index in range(self._workers)]
             self._mothers.clear()
             self._leaving.clear()
             self._wanted.clear()
             if self.kinds.any_loaded:
                 await self._new_mother("warm")
-            for slot in self.slots:
+            for slot in list(self.slots):
                 await slot.ready
-                self._new_zygotes(slot)
+                self._came_up(slot)
+
+    def _came_up(self, slot: SlotHandle) -> None:
+        """Let a slot be used. Only here, once for each: a slot that was free twice would run two programs at a time."""
+        if slot.alive:
+            self._new_zygotes(slot)
+            self._slot_free(slot)
 
     async def _launch(self) -> None:
         ours, theirs = wire.pair()
@@ -289,6 +300,7 @@ class Pool:
 
     async def _new_mother(self, kind: str) -> None:
         parent = self._warden if kind == "warm" else self._mothers["warm"]
+        assert parent is not None
         ours = self._order(parent, {"op": "mother", "load": list(self.kinds.to_load(kind))})
         self._mothers[kind] = await self._greet(ours, "mother", partial(self._mother_died, kind))
 
@@ -338,6 +350,7 @@ class Pool:
 
     def _new_slot(self, index: int) -> SlotHandle:
         """A slot that says itself when it is ready; it takes its place among the slots then."""
+        assert self._warden is not None
         slot = SlotHandle(self, index)
         slot.connect(self._order(self._warden, {"op": "slot", "index": self._first + index}))
         if index < len(self.slots):
@@ -377,18 +390,17 @@ class Pool:
                 self._new_zygote(slot, kind)
 
     def replace_slot(self, slot: SlotHandle) -> None:
-        if not self.closed:
+        if not self.closed and not self._restarting:  # then all begin anew
             self.restarts += 1
             self._spawn(self._replace_slot(slot))
 
     async def _replace_slot(self, old: SlotHandle) -> None:
         """A new slot where one died; nothing if the warden died, since then all begin anew."""
-        while not self.closed and self.slots[old.index] is old:
+        while not self.closed and not self._restarting and self.slots[old.index] is old:
             with contextlib.suppress(SandboxUnavailable):
                 slot = self._new_slot(old.index)
                 await slot.ready
-                self._new_zygotes(slot)
-                self._slot_free(slot)
+                self._came_up(slot)
                 return
             await asyncio.sleep(1.0)  # without open files, say; a slot that dies while it starts is replaced anew
 
@@ -403,22 +415,37 @@ class Pool:
     def _warden_died(self) -> None:
         if not self.closed:
             self.restarts += 1
-            self._spawn(self._restart())
+            if not self._restarting:
+                self._restarting = True
+                self._spawn(self._restart())
 
     async def _restart(self) -> None:
-        """Begin anew after the warden's death, which ended every process of the engine."""
+        """Begin anew after the warden's death, which ended every process of the engine.
+
+        What dies before all have come up, the warden again or a slot, ends the attempt; the next one begins anew.
+        """
         while not self.closed:
+            self._hang_up()
+            await self._wait_for_launcher()
+            for slot in self.slots:
+                self.slot_died(slot)
             try:
-                await self._wait_for_launcher()
-                for slot in self.slots:
-                    slot.close()
-                    self.slot_died(slot)
                 await self.start()
-                break
-            except SandboxUnavailable:
+            except (SandboxUnavailable, TimeoutError, OSError) as error:
+                log.error("the engine could not start again, and tries once more: %s", error)
                 await asyncio.sleep(1.0)
+                continue
+            if self._warden is not None and self._warden.open and all(slot.alive for slot in self.slots):
+                break
+        self._restarting = False
+
+    def _hang_up(self) -> None:
+        """Close the lines to all processes, so that they end."""
         for slot in self.slots:
-            self._slot_free(slot)
+            slot.close()
+        for channel in (*self._mothers.values(), *self._leaving.values(), self._warden):
+            if channel is not None:
+                channel.close()
 
     async def _wait_for_launcher(self) -> None:
         # Not in a thread: at the interpreter's end, when a forgotten sandbox is closed, none can be started any more.
@@ -435,10 +462,5 @@ class Pool:
         self.closed = True
         for task in list(self._tasks):
             task.cancel()
-        for slot in self.slots:
-            slot.close()
-        for mother in (*self._mothers.values(), *self._leaving.values()):
-            mother.close()
-        if warden := getattr(self, "_warden", None):
-            warden.close()
+        self._hang_up()
         await self._wait_for_launcher()

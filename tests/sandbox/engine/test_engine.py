@@ -19,6 +19,7 @@ from typing import Any
 import pytest
 
 from sandbox.engine import Engine
+from sandbox.engine.pool import Pool
 from sandbox.errors import BadRequest, Overloaded, SandboxError, SandboxUnavailable, SessionBusy, SessionLost
 from sandbox.guest.display import pretty
 from sandbox.types import ExecRequest, Limits
@@ -179,6 +180,54 @@ def test_every_process_may_be_killed_and_the_engine_recovers(depth: int) -> None
         while left := [pid for pid in family if Path(f"/proc/{pid}").exists()]:
             assert time.monotonic() < deadline, f"{left} outlive their engine"
             await asyncio.sleep(0.05)
+
+    asyncio.run(run())
+
+
+@pytest.mark.parametrize("victim", ["slot", "slot that starts", "warden", "launcher"])
+def test_a_death_while_the_engine_starts_again_costs_nothing_more(victim: str) -> None:
+    """All slots work afterwards, and each runs one program at a time: a second would raise the limits of the first."""
+
+    async def death(pool: Pool, old: list[Any]) -> None:
+        """Kill one of the processes that are made in the place of those that were killed first."""
+        former = pool._process
+        while pool._process is former:
+            await asyncio.sleep(0.001)
+        assert pool._process is not None
+        if victim == "launcher":
+            pool._process.kill()
+            return
+        while len(family := descendants(pool._process.pid)) < (1 if victim == "warden" else 2):
+            await asyncio.sleep(0.001)
+        if victim != "slot":
+            os.kill(family[-1], signal.SIGKILL)
+            return
+        while pool.slots == old or not pool.slots[0].ready.done():
+            await asyncio.sleep(0.001)
+        assert pool.slots[0].pidfd is not None
+        signal.pidfd_send_signal(pool.slots[0].pidfd, signal.SIGKILL)
+
+    async def one(engine: Engine) -> tuple[float, float]:
+        code = "import time; began = time.monotonic(); time.sleep(0.3); print(began, time.monotonic())"
+        while True:
+            with suppress(SandboxUnavailable):
+                began, ended = map(float, (await engine.run(ExecRequest(code=code))).stdout.split())
+                return began, ended
+
+    async def run() -> None:
+        async with started(preload=("numpy",), workers=2) as engine, asyncio.timeout(30.0):
+            pool = engine._pool
+            assert pool is not None
+            assert pool._process is not None
+            killed = asyncio.create_task(death(pool, list(pool.slots)))
+            pool._process.kill()
+            await killed
+            while pool._tasks:
+                await asyncio.sleep(0.01)
+            assert all(slot.alive for slot in pool.slots)
+            spans = await asyncio.gather(*(one(engine) for _ in range(6)))
+            together = [sum(begun <= began < ended for begun, ended in spans) for began, _ in spans]
+            assert max(together) == 2
 
     asyncio.run(run())
 
