@@ -3,29 +3,49 @@
 from __future__ import annotations
 
 import argparse
+import json
 import os
 import sys
+from dataclasses import asdict
 from pathlib import Path
 
 from dataset.files import Manifest
 from sandbox.command import run_command
 from sandbox.errors import InputError
+from sandbox.flags import Parser, program, version
 from sandbox.types import Limits
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="python -m dataset", description=__doc__)
-    commands = parser.add_subparsers(dest="command", required=True)
+def parser() -> Parser:
+    """The parser; `command` in its result names the command."""
+    whole = Parser(prog=program("dataset"), description="Training data, from sources to a mixture.")
+    whole.add_argument("--version", action="version", version=version())
+    commands = whole.add_subparsers(dest="command", required=True, metavar="COMMAND")
 
-    fetch = commands.add_parser("fetch", help="get benchmarks and sources from where they are published")
+    fetch = commands.add_parser(
+        "fetch", help="get benchmarks and sources from where they are published",
+        examples="""
+            gsm8k math mathinstruct
+            --all --data-dir /data
+        """,
+    )  # fmt: skip
     fetch.add_argument("names", nargs="*", metavar="NAME", help="of benchmarks and sources; none: list them all")
     fetch.add_argument("--all", action="store_true", help="everything that has a known place")
-    fetch.add_argument("--dir", type=Path, help="folder (default: $SOROBAN_DATA, else $XDG_CACHE_HOME/soroban)")
+    fetch.add_argument(
+        "--data-dir", "--dir", dest="dir", type=Path, help="folder (default: $SOROBAN_DATA, else ~/.cache/soroban)"
+    )
     fetch.add_argument("--quiet", action="store_true", help="no progress bars")
 
-    build = commands.add_parser("build", help="make candidates of a source")
-    build.add_argument("source", help="'demo', or a source's name: see dataset/sources/__init__.py")
-    build.add_argument("--out", type=Path, required=True)
+    build = commands.add_parser(
+        "build", help="make candidates of a source", config=True,
+        examples="""
+            gsm8k --hub --out runs/gsm8k
+            mathinstruct --file MathInstruct.json --out runs/mathinstruct
+            demo --problems 5000 --out runs/demo
+        """,
+    )  # fmt: skip
+    build.add_argument("source", help="'demo', or a source's name: `fetch` alone lists them")
+    build.add_argument("--out", type=Path, required=True, help="folder for candidates.jsonl and problems.jsonl")
     build.add_argument(
         "--file", type=Path, nargs="+", default=[], help="the source's files, as upstream publishes them"
     )
@@ -33,43 +53,59 @@ def _parser() -> argparse.ArgumentParser:
     build.add_argument(
         "--answers", type=Path, nargs="+", default=[], metavar="FILE", help="problems.jsonl with references for these"
     )
-    build.add_argument("--quiet", action="store_true")
-    build.add_argument("--problems", type=int, default=2750, help="demo: training problems, three solutions each")
-    build.add_argument("--test-problems", type=int, default=200, help="demo: fresh problems for the exam")
-    build.add_argument("--seed", type=int, default=0, help="demo")
-    build.add_argument("--spoiled", type=float, default=0.15, help="demo: share of solutions spoiled on purpose")
+    build.add_argument("--quiet", action="store_true", help="no progress bar")
+    _add_json(build)
+    demo = build.add_argument_group("of the source demo")
+    demo.add_argument("--problems", type=int, default=2750, help="training problems, three solutions each")
+    demo.add_argument("--test-problems", type=int, default=200, help="fresh problems for the exam")
+    demo.add_argument("--seed", type=int, default=0, help="another seed makes other problems")
+    demo.add_argument("--spoiled", type=float, default=0.15, help="share of solutions spoiled on purpose")
 
-    verify = commands.add_parser("verify", help="run the candidates and keep the right ones")
-    verify.add_argument("inputs", type=Path, nargs="+", metavar="IN")
-    verify.add_argument("--out", type=Path, required=True)
+    verify = commands.add_parser(
+        "verify", help="run the candidates and keep the right ones", config=True,
+        examples="""
+            runs/gsm8k/candidates.jsonl --out runs/verified
+            mine.jsonl --outputs replace --sandbox http://box1:8000,http://box2:8000 --out runs/verified
+        """,
+    )  # fmt: skip
+    verify.add_argument("inputs", type=Path, nargs="+", metavar="IN", help="JSON Lines with candidates")
+    verify.add_argument("--out", type=Path, required=True, help="folder for kept.jsonl and dropped.jsonl")
     verify.add_argument("--source", help="what the rows are; recognised from the first row if not given")
-    verify.add_argument("--sandbox", metavar="URL", help="a sandbox server; without it, one in each worker")
-    verify.add_argument("--workers", type=int, default=len(os.sched_getaffinity(0)))
-    verify.add_argument(
+    verify.add_argument("--limit", type=int, help="verify the first N rows only")
+    verify.add_argument("--quiet", action="store_true", help="no progress bar")
+    _add_json(verify)
+    judged = verify.add_argument_group("what is kept")
+    judged.add_argument(
         "--outputs",
         choices=("keep", "replace", "require"),
         default="require",
         help="recorded outputs: trust them, put the real ones in their place, or drop where they differ (default)",
     )
-    verify.add_argument(
+    judged.add_argument(
         "--profile", choices=("tora", "notebook"), default="tora", help="how --outputs replace writes an output"
     )
-    verify.add_argument(
+    running = verify.add_argument_group("where and how long programs run")
+    running.add_argument("--sandbox", metavar="URL[,URL…]", help="sandbox servers (default: one in each worker)")
+    running.add_argument("--workers", type=int, default=len(os.sched_getaffinity(0)), help="processes")
+    running.add_argument(
         "--patience", type=float, default=60.0, metavar="SECONDS", help="wait out sandbox trouble so long, then stop"
     )
-    verify.add_argument("--cpu-seconds", type=float, default=10.0, help="how long one program may compute")
-    verify.add_argument(
+    running.add_argument("--cpu-seconds", type=float, default=10.0, help="how long one program may compute")
+    running.add_argument(
         "--wall-seconds", type=float, default=60.0,
         help="when it must have ended, waiting included: enough that a busy machine drops nothing",
     )  # fmt: skip
-    verify.add_argument("--limit", type=int, help="verify the first N rows only")
-    verify.add_argument("--quiet", action="store_true")
 
-    mix = commands.add_parser("mix", help="make a training mixture of verified solutions")
-    mix.add_argument("inputs", type=Path, nargs="+", metavar="IN")
-    mix.add_argument("--out", type=Path, required=True)
-    mix.add_argument("--config", type=Path, help="mixture.toml")
-    mix.add_argument("--seed", type=int, default=0)
+    mix = commands.add_parser(
+        "mix", help="make a training mixture of verified solutions",
+        examples="""
+            runs/verified/kept.jsonl --config dataset/mixture.toml --out runs/mix
+        """,
+    )  # fmt: skip
+    mix.add_argument("inputs", type=Path, nargs="+", metavar="IN", help="kept.jsonl of `verify`")
+    mix.add_argument("--out", type=Path, required=True, help="folder for train-*.jsonl and a data card")
+    mix.add_argument("--config", type=Path, metavar="FILE", help="mixture.toml: the parts, their sizes and weights")
+    mix.add_argument("--seed", type=int, default=0, help="of the choice and the order of rows")
     mix.add_argument(
         "--benchmarks",
         type=Path,
@@ -83,9 +119,14 @@ def _parser() -> argparse.ArgumentParser:
         default="jsonl",
         help="of the shards; `datasets` reads either, our trainer jsonl (default)",
     )
-    mix.add_argument("--workers", type=int, default=len(os.sched_getaffinity(0)))
-    mix.add_argument("--quiet", action="store_true")
-    return parser
+    mix.add_argument("--workers", type=int, default=len(os.sched_getaffinity(0)), help="processes")
+    mix.add_argument("--quiet", action="store_true", help="no progress bar")
+    _add_json(mix)
+    return whole
+
+
+def _add_json(command: Parser) -> None:
+    command.add_argument("--json", action="store_true", help="print the manifest, as JSON, not a summary")
 
 
 def _build(arguments: argparse.Namespace) -> int:
@@ -99,6 +140,8 @@ def _build(arguments: argparse.Namespace) -> int:
             seed=arguments.seed,
             spoiled=arguments.spoiled,
         )
+        if arguments.json:
+            return _print_json(manifest)
         print(f"build demo: {manifest.rows_out:,} solutions, {sum(manifest.summary['spoiled'].values()):,} spoiled")
         for kind, count in manifest.summary["spoiled"].items():
             print(f"  {kind:<14} {count:>6,}")
@@ -120,6 +163,9 @@ def _build_source(arguments: argparse.Namespace) -> int:
             f"{source.name}`, here and now by --hub, or give yours with --file FILE…"
         )
     manifest = build(source.name, arguments.file, arguments.out, answers=arguments.answers, quiet=arguments.quiet)
+    if arguments.json:
+        _print_json(manifest)
+        return _complain_of_bad_lines(manifest, arguments.out)
     styles = ", ".join(f"{style} {count:,}" for style, count in manifest.summary["styles"].items())
     print(f"build {source.name}: {manifest.rows_out:,} candidates of {manifest.rows_in:,} rows ({styles or 'none'})")
     if source.rows is not None and source.rows != manifest.rows_in:
@@ -160,6 +206,8 @@ def _verify(arguments: argparse.Namespace) -> int:
 
     if arguments.workers < 1 or (arguments.limit is not None and arguments.limit < 1):
         raise InputError(f"--workers {arguments.workers} --limit {arguments.limit}: expected at least 1")
+    if not arguments.patience >= 0:
+        raise InputError(f"--patience {arguments.patience}: expected 0 or more seconds")
     limits = Limits(
         wall_seconds=arguments.wall_seconds, cpu_seconds=min(arguments.cpu_seconds, arguments.wall_seconds)
     )  # fmt: skip
@@ -182,7 +230,10 @@ def _verify(arguments: argparse.Namespace) -> int:
         limit=arguments.limit,
         quiet=arguments.quiet,
     )
-    _print_verification(manifest)
+    if arguments.json:
+        _print_json(manifest)
+    else:
+        _print_verification(manifest)
     return _complain_of_bad_lines(manifest, arguments.out)
 
 
@@ -211,6 +262,8 @@ def _mix(arguments: argparse.Namespace) -> int:
     from dataset.mixture.fingerprints import MixSettings
     from dataset.mixture.mix import mix
 
+    if arguments.workers < 1:
+        raise InputError(f"--workers {arguments.workers}: expected at least 1")
     given: list[Path] | None = arguments.benchmarks
     settings = MixSettings(
         mixture=read_mixture(arguments.config) if arguments.config else Mixture(),
@@ -226,6 +279,9 @@ def _mix(arguments: argparse.Namespace) -> int:
         form=arguments.format,
         quiet=arguments.quiet,
     )
+    if arguments.json:
+        _print_json(manifest)
+        return _complain_of_bad_lines(manifest, arguments.out)
     print(f"mixed {manifest.rows_out:,} of {manifest.rows_in:,} rows in {manifest.seconds:.1f} s")
     for reason, count in manifest.dropped.items():
         print(f"  left out, {reason.replace('_', ' ')}: {count:,}")
@@ -235,12 +291,15 @@ def _mix(arguments: argparse.Namespace) -> int:
     return _complain_of_bad_lines(manifest, arguments.out)
 
 
+def _print_json(manifest: Manifest) -> int:
+    print(json.dumps(asdict(manifest), ensure_ascii=False))
+    return 0
+
+
 def _complain_of_bad_lines(manifest: Manifest, out: Path) -> int:
     bad = manifest.summary["bad"]
     if not bad:
         return 0
-    import json
-
     with (out / "bad.jsonl").open(encoding="utf-8") as file:
         first = json.loads(file.readline())
     raise InputError(
@@ -251,7 +310,7 @@ def _complain_of_bad_lines(manifest: Manifest, out: Path) -> int:
 
 def main(argv: list[str]) -> int:
     """Run one command; returns its exit code."""
-    arguments = _parser().parse_args(argv)
+    arguments = parser().parse_args(argv)
     return {"fetch": _fetch, "build": _build, "verify": _verify, "mix": _mix}[arguments.command](arguments)
 
 

@@ -6,7 +6,6 @@ One pass, streaming, and whole files only: a run that was killed is started agai
 from __future__ import annotations
 
 import re
-import sys
 import time
 from collections import Counter
 from collections.abc import Sequence
@@ -14,11 +13,10 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from tqdm import tqdm
-
 from dataset.fetch import data_folder, fetch_source
 from dataset.files import Manifest, read_jsonl, sha256, versions, write_line, written_whole
 from dataset.mixture.words import hash64, words
+from dataset.progress import Progress
 from dataset.sources import Source, find_source
 from dataset.sources.choices import without_choices
 from dataset.sources.reading import read_rows
@@ -104,7 +102,7 @@ def build(
         written_whole(out / names[2]) as bad_file,
         written_whole(out / names[3]) as left_out_file,
         written_whole(out / names[4]) as changed_file,
-        tqdm(unit=" rows", disable=True if quiet else None, file=sys.stderr) as bar,
+        Progress(f"build {source.name}", total=None, unit="rows", quiet=quiet) as bar,
     ):
         for path in files:
             for number, row in read_rows(path, source.member):

@@ -9,16 +9,14 @@ from __future__ import annotations
 import errno
 import http.client
 import os
-import sys
 import time
 import urllib.error
 import urllib.request
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from tqdm import tqdm
-
 from dataset.places import hub_endpoint
+from dataset.progress import Progress
 from sandbox.errors import InputError
 
 _ATTEMPTS = 4  # one, and three after a connection that broke
@@ -102,9 +100,7 @@ def _go_on(url: str, target: Path, quiet: bool) -> None:
                 mark.write_text(etag)
             length = answer.headers.get("Content-Length")
             total = have + int(length) if length else None
-            shown = tqdm(total=total, initial=have, unit="B", unit_scale=True, desc=target.name, file=sys.stderr,
-                         disable=True if quiet else None)  # fmt: skip
-            with shown:
+            with Progress(target.name, total=total, done=have, unit="B", bytes_=True, quiet=quiet) as shown:
                 while block := answer.read(_BLOCK_BYTES):
                     file.write(block)
                     shown.update(len(block))

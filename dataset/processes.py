@@ -114,6 +114,8 @@ def _serve(pipe: Connection, open_work: OpenWork) -> None:
                     pipe.send(("done", (len(chunk.lines), work(chunk))))
         except SandboxError as error:
             pipe.send(("sandbox", str(error)))
+        except InputError as error:  # an address that is none, say, which the first use finds
+            pipe.send(("input", str(error)))
         except (EOFError, BrokenPipeError, ConnectionResetError):
             raise
         except BaseException:  # noqa: BLE001 - whatever it is, the parent must say it
@@ -148,6 +150,7 @@ def run_chunks(chunks: Iterator[Chunk], workers: int, open_work: OpenWork) -> It
 
     Raises:
         SandboxUnavailable: a worker's sandbox failed for good.
+        InputError: a worker cannot work with what it was given.
         RuntimeError: a worker died, or a mistake of ours ended it.
     """
     first = next(chunks, None)
@@ -174,6 +177,8 @@ def run_chunks(chunks: Iterator[Chunk], workers: int, open_work: OpenWork) -> It
                     raise RuntimeError(f"a worker process died (exit code {code}); run again to go on") from None
                 if kind == "sandbox":
                     raise SandboxUnavailable(f"{answer} (nothing was dropped for it; run the same command to go on)")
+                if kind == "input":
+                    raise InputError(answer)
                 if kind == "mistake":
                     raise RuntimeError(f"in a worker process:\n{answer}")
                 busy.remove(ready)

@@ -6,7 +6,8 @@
 ARG BASE=nvidia/cuda:13.0.2-devel-ubuntu24.04
 FROM ${BASE}
 ARG PIP_INDEX_URL
-# What pip installs: the project with its engine. For an image without a GPU engine: INSTALL=".[sandbox]".
+# What pip installs: the project with its engine. For an image without a GPU engine: INSTALL=".[sandbox]". From a wheel of
+# the project in docker/wheels/: INSTALL="soroban[sandbox,vllm]".
 ARG INSTALL=".[sandbox,vllm]"
 RUN apt-get update -qq \
     && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends \
@@ -29,5 +30,5 @@ RUN useradd --uid 10001 --create-home evaluator && mkdir /runs && chown evaluato
 USER evaluator
 WORKDIR /runs
 # The sandbox's token comes as a file; the command reads it from the environment.
-ENTRYPOINT ["/bin/sh", "-c", "[ ! -r /run/secrets/token ] || export SOROBAN_TOKEN=$(cat /run/secrets/token); exec python -m evaluator \"$@\"", "evaluator"]
+ENTRYPOINT ["/bin/sh", "-c", "[ ! -r /run/secrets/token ] || export SOROBAN_SANDBOX_TOKEN=$(cat /run/secrets/token); exec python -m evaluator \"$@\"", "evaluator"]
 CMD ["--help"]

@@ -6,6 +6,7 @@
 ARG BASE=nvidia/cuda:13.0.2-devel-ubuntu24.04
 FROM ${BASE}
 ARG PIP_INDEX_URL
+# From a wheel of the project in docker/wheels/: INSTALL="soroban[train]".
 ARG INSTALL=".[train]"
 # gcc: torch.compile makes code for the machine it finds.
 RUN apt-get update -qq \

@@ -21,7 +21,7 @@ from evaluator.benchmarks.types import load
 from evaluator.compare import compare_folders, comparison_tables
 from evaluator.export import export
 from evaluator.export.dataset import push
-from evaluator.formats import FORMATS
+from evaluator.formats import written
 from evaluator.grade import grader_version
 from evaluator.merge import merge
 from evaluator.models import BACKENDS, check_model, choose_backend
@@ -41,7 +41,7 @@ from sandbox.errors import InputError
 
 def main(argv: list[str]) -> int:
     """Run the command in `argv`; see `--help`."""
-    arguments = parser(__doc__).parse_args(argv)
+    arguments = parser().parse_args(argv)
     try:
         return COMMANDS[arguments.command](arguments)
     except ModelDied as error:
@@ -61,7 +61,7 @@ def _run(arguments: argparse.Namespace) -> int:
             folder = arguments.out / f"{name}-{'none' if style == 'cot' else 'tools'}"
             exams.append(_exam(arguments, means, folder, name, path, problems, style))
     failed = asyncio.run(run_exams(exams, means))
-    _print_tables([exam.folder for exam in exams], "text")
+    _print_tables([exam.folder for exam in exams], arguments.format)
     finish(arguments.out, exams, failed)
     return _ended(failed)
 
@@ -138,16 +138,13 @@ def _means(arguments: argparse.Namespace) -> Means:
     check_model(arguments.model, backend, options)
 
     def open_model() -> Model:
-        if backend != "replay":
+        if backend != "replay" and not arguments.quiet:
             print(f"starting {backend} with {arguments.model} …", file=sys.stderr, flush=True)
         return BACKENDS[backend]()(arguments.model, options)
 
     def open_sandbox() -> AsyncSandbox:
         if arguments.sandbox:
-            servers = arguments.sandbox.split(",")
-            return AsyncSandbox(
-                servers if len(servers) > 1 else servers[0], token=os.environ.get("SOROBAN_SANDBOX_TOKEN")
-            )
+            return AsyncSandbox(arguments.sandbox, token=os.environ.get("SOROBAN_SANDBOX_TOKEN"))
         # One more than solutions under way: no session of ours is ever put out for want of room.
         return AsyncSandbox(max_sessions=in_flight + 1)
 
@@ -163,7 +160,7 @@ def _means(arguments: argparse.Namespace) -> Means:
 
 def _print_tables(folders: Sequence[Path], style: str, *, parts: bool = False, pairs: bool = False) -> None:
     runs = [read_run(folder) for folder in folders]
-    print("\n".join(FORMATS[style](table) for table in tables(runs, parts=parts, pairs=pairs)), end="")
+    print(written(tables(runs, parts=parts, pairs=pairs), style), end="")
 
 
 def _table(arguments: argparse.Namespace) -> int:
@@ -174,7 +171,7 @@ def _table(arguments: argparse.Namespace) -> int:
 def _compare(arguments: argparse.Namespace) -> int:
     found = compare_folders(arguments.first, arguments.second)
     shown = [table for each in found for table in comparison_tables(each, arguments.list)]
-    print("\n".join(FORMATS[arguments.format](table) for table in shown), end="")
+    print(written(shown, arguments.format), end="")
     if arguments.report:
         runs = {run.folder: run for each in found for run in (each.first, each.second)}
         write_report(list(runs.values()), arguments.report, found)

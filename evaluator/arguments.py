@@ -18,14 +18,23 @@ from evaluator.formats import FORMATS
 from evaluator.models import BACKENDS
 from evaluator.protocols import PROTOCOLS
 from sandbox.errors import InputError
+from sandbox.flags import Parser, program, version
 
 
-def parser(description: str | None) -> argparse.ArgumentParser:
+def parser() -> Parser:
     """The parser; `command` in its result names the command."""
-    whole = argparse.ArgumentParser(prog="python -m evaluator", description=description)
+    whole = Parser(prog=program("evaluator"), description="Ask a model, run its programs, grade its answers, tabulate.")
+    whole.add_argument("--version", action="version", version=version())
     commands = whole.add_subparsers(required=True, metavar="COMMAND", dest="command")
 
-    run = commands.add_parser("run", help="answer benchmarks with a model, with and without tools")
+    run = commands.add_parser(
+        "run", help="answer benchmarks with a model, with and without tools", config=True,
+        examples="""
+            --model runs/sft --benchmark gsm8k,math --tools --no-tools --out runs/results
+            --model runs/sft --url http://gpu1:8000,http://gpu2:8000 --benchmark math --tools --out runs/math
+            --config exam.toml --limit 20
+        """,
+    )  # fmt: skip
     run.add_argument("--benchmark", required=True, help=f"one or more of {','.join(BENCHMARKS)}, comma-separated")
     run.add_argument("--file", type=Path, help="the benchmark's problems; with one benchmark only")
     run.add_argument(
@@ -35,63 +44,101 @@ def parser(description: str | None) -> argparse.ArgumentParser:
     run.add_argument("--tools", action="store_true", help="with the sandbox as a tool")
     run.add_argument("--no-tools", action="store_true", help="without; give both to measure both")
     _add_generation(run, temperature=0.0)
+    _add_format(run)
 
-    sample = commands.add_parser("sample", help="solve training problems; write candidates for `dataset verify`")
-    sample.add_argument("--problems", type=Path, required=True, help="problems.jsonl of `python -m dataset build`")
+    sample = commands.add_parser(
+        "sample", help="solve training problems; write candidates for `dataset verify`", config=True,
+        examples="""
+            --model runs/sft --problems runs/gsm8k/problems.jsonl --style tir --samples 8 --out runs/sampled
+        """,
+    )  # fmt: skip
+    sample.add_argument("--problems", type=Path, required=True, help="problems.jsonl of `dataset build`")
     sample.add_argument("--style", choices=get_args(Style), required=True, help="in words, by a program, by turns")
     sample.add_argument("--keep", type=int, default=4, help="distinct right solutions kept of a problem, at most")
     _add_generation(sample, temperature=0.7)
 
-    table = commands.add_parser("table", help="print scores from result folders, beside published ones")
-    table.add_argument("results", nargs="+", type=Path)
+    table = commands.add_parser(
+        "table", help="print scores from result folders, beside published ones",
+        examples="""
+            runs/results
+            runs/results --parts --format markdown
+        """,
+    )  # fmt: skip
+    _add_results(table)
     table.add_argument("--parts", action="store_true", help="also by level, subject (CMATH: steps) and language")
     table.add_argument("--pairs", action="store_true", help="also every two runs on the same problems, paired")
-    table.add_argument("--format", choices=FORMATS, default="text")
+    _add_format(table)
 
-    compare = commands.add_parser("compare", help="say whether run B is better than run A, on the same problems")
-    compare.add_argument("first", type=Path, metavar="RUN_A")
-    compare.add_argument("second", type=Path, metavar="RUN_B")
-    compare.add_argument("--list", type=int, default=20, help="problems won and lost to list, each (default: 20)")
-    compare.add_argument("--report", type=Path, help="write an HTML page that shows both side by side")
-    compare.add_argument("--format", choices=FORMATS, default="text")
+    compare = commands.add_parser(
+        "compare", help="say whether run B is better than run A, on the same problems",
+        examples="""
+            runs/results-base runs/results --report runs/compare.html
+        """,
+    )  # fmt: skip
+    compare.add_argument("first", type=Path, metavar="RUN_A", help="folder of results")
+    compare.add_argument("second", type=Path, metavar="RUN_B", help="folder of results")
+    compare.add_argument("--list", type=int, default=20, help="problems won and lost to list, each")
+    compare.add_argument("--report", type=Path, metavar="FILE", help="write an HTML page that shows both side by side")
+    _add_format(compare)
 
-    report = commands.add_parser("report", help="write one HTML page: table, plots, transcripts")
-    report.add_argument("results", nargs="+", type=Path)
+    report = commands.add_parser(
+        "report", help="write one HTML page: table, plots, transcripts", examples="runs/results --out runs/report.html"
+    )
+    _add_results(report)
     report.add_argument("--out", type=Path, required=True, help="the HTML file")
 
-    export = commands.add_parser("export", help="write results in other tools' formats; push them to the Hub")
-    export.add_argument("results", nargs="+", type=Path)
+    export = commands.add_parser(
+        "export", help="write results in other tools' formats; push them to the Hub",
+        examples="runs/results --format inspect --out runs/inspect",
+    )  # fmt: skip
+    _add_results(export)
     export.add_argument("--format", required=True, help=f"one of {', '.join(EXPORTS)}")
     export.add_argument("--out", type=Path, required=True, help="folder for the files")
     export.add_argument("--push", metavar="OWNER/NAME", help="with --format dataset: to this data set of the Hub")
     export.add_argument("--public", action="store_true", help="with --push: everybody may see a new one")
 
     again = commands.add_parser("regrade", help="judge recorded results again with the grader of today")
-    again.add_argument("results", nargs="+", type=Path)
+    _add_results(again)
 
-    merge = commands.add_parser("merge", help="put the shards of a run, or parts of it made elsewhere, into one folder")
-    merge.add_argument("results", nargs="+", type=Path)
+    merge = commands.add_parser(
+        "merge", help="put the shards of a run, or parts of it made elsewhere, into one folder",
+        examples="runs/shard-1 runs/shard-2 --out runs/whole",
+    )  # fmt: skip
+    _add_results(merge)
     merge.add_argument("--out", type=Path, required=True, help="folder for the whole, new or of the same run")
     return whole
 
 
-def _add_generation(command: argparse.ArgumentParser, *, temperature: float) -> None:
+def _add_results(command: Parser) -> None:
+    command.add_argument("results", nargs="+", type=Path, metavar="FOLDER", help="results of `run`, at any depth")
+
+
+def _add_format(command: Parser) -> None:
+    command.add_argument("--format", choices=FORMATS, default="text", help="of the table")
+    command.add_argument(
+        "--json", dest="format", action="store_const", const="json", help="the same as --format json"
+    )  # fmt: skip
+
+
+def _add_generation(command: Parser, *, temperature: float) -> None:
     add = command.add_argument
     add("--model", required=True, help="model folder, name on the Hub, or (replay) recorded solutions")
     add("--name", help="what the table calls the model (default: --model)")
     add("--out", type=Path, required=True, help="folder for the results; what is done there stays")
-    add("--backend", help=f"one of {', '.join(BACKENDS)} (default: vllm where installed)")
-    add("--url", metavar="URL[,URL…]", help="model servers of OpenAI's kind, not an own engine")
-    add("--tokenizer", help="with --url: folder or Hub name of the tokenizer (default: --model)")
-    add("--patience", type=float, default=600.0, help="seconds that servers may be away before the run stops")
+    add("--limit", type=int, help="only the first N problems; the table marks it")
+    add("--shard", metavar="K/N", default="1/1", help="every Nth problem from the Kth on; `merge` joins shards")
+    add("--seed", type=int, default=0, help="of the sampling")
+    add("--quiet", action="store_true", help="no progress bar")
+
+    add = command.add_argument_group("the exam").add_argument
+    add("--protocol", default="default", help=f"rules: {', '.join(PROTOCOLS)}")
+    add("--new-tokens", type=int, help="the model's own tokens in a solution (default: the protocol's)")
+    add("--programs", type=int, help="outputs that the model may read (default: the protocol's)")
     add("--system", metavar="TEXT", help="a system message before every question")
     add("--chat-template", type=Path, metavar="FILE", help="a Jinja template in the place of the tokenizer's own")
     add("--template-option", action="append", default=[], metavar="K=V", help="for it, such as enable_thinking=false")
-    add("--protocol", default="default", help=f"rules of the exam: {', '.join(PROTOCOLS)}")
-    add("--new-tokens", type=int, help="the model's own tokens in a solution (default: the protocol's)")
-    add("--programs", type=int, help="outputs that the model may read (default: the protocol's)")
-    add("--limit", type=int, help="only the first N problems; the table marks it")
-    add("--shard", metavar="K/N", default="1/1", help="every Nth problem from the Kth on; `merge` joins shards")
+
+    add = command.add_argument_group("sampling").add_argument
     add("--samples", type=int, default=1, help="solutions of each problem")
     add("--temperature", type=float, help=f"0 is greedy (default: {temperature})")
     add("--top-p", type=float, help="the likeliest tokens that have this probability together (default: 1, all)")
@@ -99,16 +146,22 @@ def _add_generation(command: argparse.ArgumentParser, *, temperature: float) -> 
     add("--min-p", type=float, help="tokens at least this share as likely as the likeliest (default: 0, all)")
     add("--repetition-penalty", type=float, help="divides the logits of tokens seen before (default: 1, none)")
     add("--model-sampling", action="store_true", help="what these flags leave out: from generation_config.json")
-    add("--seed", type=int, default=0)
+
+    add = command.add_argument_group("what answers").add_argument
+    add("--backend", help=f"one of {', '.join(BACKENDS)} (default: vllm where installed)")
+    add("--url", metavar="URL[,URL…]", help="model servers of OpenAI's kind, not an own engine")
+    add("--tokenizer", help="with --url: folder or Hub name of the tokenizer (default: --model)")
+    add("--patience", type=float, default=600.0, help="seconds that servers may be away before the run stops")
     add("--revision", help="branch, tag or commit of a model on the Hub (default: its main branch)")
     add("--context-tokens", type=int, help="longest sequence (default: the model's)")
     add("--dtype", help="data type of the weights (default: the engine's; float32 on a CPU)")
     add("--engine", metavar="K=V[,K=V…]", help="vLLM's own options, such as tensor_parallel_size=8,quantization=fp8")
     add("--replicas", type=int, default=1, help="engines side by side, each with its own GPUs or share of the cores")
     add("--adapter", type=Path, metavar="FOLDER", help="a LoRA adapter on the model")
+
+    add = command.add_argument_group("where it runs").add_argument
     add("--in-flight", type=int, help="solutions under way at a time (default: 256; with an own sandbox 32 a core)")
     add("--sandbox", metavar="URL[,URL…]", help="sandbox servers (default: an embedded one)")
-    add("--quiet", action="store_true", help="no progress bar")
 
 
 def model_urls(arguments: argparse.Namespace) -> tuple[str, ...]:

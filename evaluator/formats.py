@@ -1,10 +1,11 @@
-"""A table as text, Markdown, CSV or LaTeX."""
+"""A table as text, Markdown, CSV, LaTeX or JSON."""
 
 from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Callable, Sequence
+import json
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 
@@ -84,9 +85,22 @@ def as_latex(table: Table) -> str:
     )
 
 
+def as_json(table: Table) -> str:
+    """An object with title, notes and a row as an object of column and cell, as text."""
+    rows = [dict(zip(table.columns, row, strict=True)) for row in table.rows]
+    return json.dumps({"title": table.title, "rows": rows, "notes": list(table.notes)}, ensure_ascii=False)
+
+
 FORMATS: dict[str, Callable[[Table], str]] = {
     "text": as_text,
     "markdown": as_markdown,
     "csv": as_csv,
     "latex": as_latex,
+    "json": as_json,
 }
+
+
+def written(tables: Iterable[Table], form: str) -> str:
+    """All `tables` in the format `form`, a blank line between them; as JSON one array."""
+    texts = [FORMATS[form](table) for table in tables]
+    return "[" + ",\n".join(texts) + "]\n" if form == "json" else "\n".join(texts)

@@ -8,16 +8,17 @@ from __future__ import annotations
 
 import asyncio
 import random
-import sys
+import signal
+import threading
 import time
-from collections.abc import Callable, Sequence
-from contextlib import AsyncExitStack
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AsyncExitStack, contextmanager
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
-from tqdm import tqdm
-
 from dataset.files import MANIFEST, Manifest, read_manifest, sha256, versions
+from dataset.progress import Progress
 from dataset.types import Problem
 from evaluator.admission import Admission
 from evaluator.grade import grade
@@ -78,7 +79,8 @@ async def run_exams(exams: Sequence[Exam], means: Means) -> int:
             started = time.monotonic()
             if todo:
                 if model is None:
-                    model = means.open_model()
+                    with _interruptible():
+                        model = means.open_model()
                     stack.push_async_callback(model.close)
                 file.settle(model.engine, model.about)
                 if exam.config.tools:
@@ -86,6 +88,19 @@ async def run_exams(exams: Sequence[Exam], means: Means) -> int:
                 await _Sitting(exam, file, model, sandbox, means).answer(todo)
             failed += _finish(exam, file.config, time.monotonic() - started if todo else None)
         return failed
+
+
+@contextmanager
+def _interruptible() -> Iterator[None]:
+    """Let Ctrl-C end what holds up the event loop: asyncio would wait for it, and an engine starts for a minute."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 def _left(exam: Exam, file: ResultFile) -> list[tuple[Problem, int]]:
@@ -150,12 +165,14 @@ class _Sitting:
 
     async def answer(self, todo: Sequence[tuple[Problem, int]]) -> None:
         mode = "tools" if self._exam.config.tools else "no tools"
-        quiet = self._means.quiet or not sys.stderr.isatty()
-        with tqdm(total=len(todo), desc=f"{self._exam.config.benchmark}, {mode}", unit="problem", disable=quiet) as bar:
+        what, counts = f"{self._exam.config.benchmark}, {mode}", Counter[str]()
+        with Progress(what, total=len(todo), unit="solutions", quiet=self._means.quiet) as bar:
 
             async def one(problem: Problem, sample: int) -> None:
-                self._file.add(await self._result(problem, sample))
-                bar.update()
+                result = await self._result(problem, sample)
+                self._file.add(result)
+                counts["failed" if result.infra_error else "right" if result.correct else "wrong"] += 1
+                bar.update(1, ", ".join(f"{name} {count:,}" for name, count in sorted(counts.items(), reverse=True)))
 
             try:
                 async with asyncio.TaskGroup() as group:

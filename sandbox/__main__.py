@@ -1,14 +1,17 @@
-"""`python -m sandbox serve | relay | mcp | run | doctor | up | down | ps`: servers, one program, this machine."""
+"""`python -m sandbox serve | relay | mcp | run | doctor | image | up | down | ps`: servers, programs, containers."""
 
 from __future__ import annotations
 
 import argparse
 import dataclasses
+import json
 import sys
-from pathlib import Path
 
+from sandbox.coding import result_to_json
 from sandbox.command import run_command
+from sandbox.containers import up
 from sandbox.errors import InputError
+from sandbox.flags import Parser, program, read_text, version
 from sandbox.render import DEFAULT_CHARS, render
 from sandbox.server.serve import ServerConfig, serve
 from sandbox.types import Limits
@@ -16,11 +19,9 @@ from sandbox.types import Limits
 
 def main(argv: list[str]) -> int:
     """Run the command in `argv`; return its exit code."""
-    if argv and argv[0] in ("up", "down", "ps"):
-        from sandbox.containers.up import main as containers
-
-        return containers(argv)
-    arguments = _parser().parse_args(argv)
+    arguments = parser().parse_args(argv)
+    if arguments.command in ("image", "up", "down", "ps"):
+        return up.run(arguments)
     if arguments.command == "serve":
         serve(_server_config(arguments))
         return 0
@@ -32,7 +33,7 @@ def main(argv: list[str]) -> int:
     if arguments.command == "mcp":
         from sandbox.server.mcp import serve_mcp
 
-        serve_mcp(arguments.url, token=_token(arguments.token_file), http=arguments.http, port=arguments.port)
+        serve_mcp(arguments.sandbox, token=_token(arguments.token_file), http=arguments.http, port=arguments.port)
         return 0
     if arguments.command == "run":
         return _run(arguments)
@@ -48,7 +49,7 @@ def _run(arguments: argparse.Namespace) -> int:
     """
     from sandbox.client.blocking import Sandbox
 
-    code = sys.stdin.read() if arguments.file == "-" else Path(arguments.file).read_text(encoding="utf-8")
+    code = sys.stdin.read() if arguments.file == "-" else read_text(arguments.file)
     limits = dataclasses.replace(
         Limits(),
         wall_seconds=arguments.wall_seconds,
@@ -56,12 +57,15 @@ def _run(arguments: argparse.Namespace) -> int:
         memory_bytes=arguments.memory_mib << 20,
     )
     token = _token(arguments.token_file)
-    if arguments.url is None:
+    if arguments.sandbox is None:
         sandbox = Sandbox(workers=1, isolation=arguments.isolation)
     else:
-        sandbox = Sandbox(arguments.url, token=token)
+        sandbox = Sandbox(arguments.sandbox, token=token, patience_seconds=arguments.patience)
     with sandbox:
         result = sandbox.run(code, mode=arguments.mode, limits=limits, seed=arguments.seed)
+    if arguments.json:
+        print(json.dumps(result_to_json(result)))
+        return 0
     if arguments.profile is not None:
         print(render(result, arguments.profile))
         return 0
@@ -100,68 +104,105 @@ def _server_config(arguments: argparse.Namespace) -> ServerConfig:
 def _token(path: str | None) -> str | None:
     if path is None:
         return None
-    token = Path(path).read_text(encoding="utf-8").strip()
+    token = read_text(path).strip()
     if not token:
         raise InputError(f"{path} is empty; expected a token on its first line")
     return token
 
 
-def _parser() -> argparse.ArgumentParser:
+def parser() -> Parser:
+    """The parser; `command` in its result names the command."""
     default = ServerConfig()
-    parser = argparse.ArgumentParser(prog="python -m sandbox", description="Runs untrusted Python.")
-    commands = parser.add_subparsers(dest="command", required=True)
-    isolation = argparse.ArgumentParser(add_help=False)
-    isolation.add_argument(
-        "--isolation",
-        choices=("auto", "jail", "pod", "none"),
-        default=default.isolation,
-        help="auto: the best this machine offers, and refuse if it offers none. none: no boundary, for trusted code",
-    )
-    isolation.add_argument("--token-file", metavar="FILE", help="file with the server's token")
+    whole = Parser(prog=program("sandbox"), description="Runs untrusted Python.")
+    whole.add_argument("--version", action="version", version=version())
+    commands = whole.add_subparsers(dest="command", required=True, metavar="COMMAND")
 
-    command = commands.add_parser("serve", parents=[isolation], help="answer over HTTP")
-    command.add_argument("--host", default=default.host, help="address to listen on; beyond loopback needs a token")
-    command.add_argument("--port", type=int, default=default.port, help="0: any free one")
-    command.add_argument("--uds", metavar="PATH", help="listen on a unix socket instead of a port; needs no token")
+    command = commands.add_parser(
+        "serve", help="answer over HTTP", config=True,
+        examples="""
+            --port 8000 --workers 8
+            --host 0.0.0.0 --token-file token --processes 4
+        """,
+    )  # fmt: skip
+    _add_isolation(command)
     command.add_argument("--workers", type=int, help="programs at a time (default: one a core)")
     command.add_argument(
         "--processes", type=int, default=default.processes, help="that answer on the one port; one for 6 workers or so"
     )
-    command.add_argument("--max-queue", type=int, default=default.max_queue, help="programs that may wait")
-    command.add_argument("--max-sessions", type=int, default=default.max_sessions, help="live sessions")
-    command.add_argument("--session-ttl-seconds", type=float, default=default.session_ttl_seconds)
     command.add_argument("--preload", default=",".join(default.preload), help="modules every run finds loaded")
-    command.add_argument("--max-body-bytes", type=int, default=default.max_body_bytes)
-    command.add_argument("--max-connections", type=int, default=default.max_connections)
-    command.add_argument(
+    address = command.add_argument_group("address")
+    address.add_argument("--host", default=default.host, help="address to listen on; beyond loopback needs a token")
+    address.add_argument("--port", type=int, default=default.port, help="0: any free one")
+    address.add_argument("--uds", metavar="PATH", help="listen on a unix socket instead of a port; needs no token")
+    address.add_argument("--token-file", metavar="FILE", help="file with the token that clients must bring")
+    bounds = command.add_argument_group("bounds")
+    bounds.add_argument("--max-queue", type=int, default=default.max_queue, help="programs that may wait")
+    bounds.add_argument("--max-sessions", type=int, default=default.max_sessions, help="live sessions")
+    bounds.add_argument(
+        "--session-ttl-seconds", type=float, default=default.session_ttl_seconds, help="idle time that ends a session"
+    )
+    bounds.add_argument("--max-body-bytes", type=int, default=default.max_body_bytes, help="largest request")
+    bounds.add_argument("--max-connections", type=int, default=default.max_connections, help="of each process")
+    bounds.add_argument(
         "--drain-seconds", type=int, default=default.drain_seconds, help="SIGTERM waits for running work"
     )
 
-    command = commands.add_parser("relay", help="other projects' routes on loopback, for servers elsewhere")
+    command = commands.add_parser(
+        "relay", help="other projects' routes on loopback, for servers elsewhere", config=True,
+        examples="--to http://box1:8000,http://box2:8000 --token-file token",
+    )  # fmt: skip
     command.add_argument("--to", required=True, metavar="URL[,URL]", help="the sandbox servers that are asked")
     command.add_argument("--port", type=int, default=8080, help="on loopback; 0: any free one")
     command.add_argument("--token-file", metavar="FILE", help="file with the servers' token")
 
-    command = commands.add_parser("mcp", help="Model Context Protocol on stdio, or on loopback over HTTP")
-    command.add_argument("--url", help="run programs on this server instead of here")
-    command.add_argument("--token-file", metavar="FILE", help="file with that server's token")
+    command = commands.add_parser(
+        "mcp", help="Model Context Protocol on stdio, or on loopback over HTTP", config=True,
+        examples="--http --port 8001",
+    )  # fmt: skip
+    _add_server(command)
     command.add_argument("--http", action="store_true", help="over HTTP, at /mcp")
     command.add_argument("--port", type=int, default=8001, help="for --http")
 
-    command = commands.add_parser("run", parents=[isolation], help="run one program")
+    command = commands.add_parser(
+        "run", help="run one program", config=True,
+        examples="""
+            program.py
+            program.py --sandbox http://box1:8000 --token-file token --json
+        """,
+    )  # fmt: skip
     command.add_argument("file", metavar="FILE|-", help="Python source, - for standard input")
-    command.add_argument("--url", help="run it on this server instead of here")
-    command.add_argument("--mode", choices=("notebook", "script"), default="script")
+    _add_server(command)
+    _add_isolation(command)
+    command.add_argument(
+        "--mode", choices=("notebook", "script"), default="script", help="notebook: show the last expression"
+    )
+    command.add_argument("--seed", type=int, default=0, help="of Python's and numpy's random numbers")
+    command.add_argument("--wall-seconds", type=float, default=Limits().wall_seconds, help="on the clock and the CPU")
+    command.add_argument("--memory-mib", type=int, default=Limits().memory_bytes >> 20, help="memory it may use")
+    command.add_argument(
+        "--patience", type=float, default=60.0, metavar="SECONDS", help="how long a server may be full or away"
+    )
     command.add_argument("--profile", choices=tuple(DEFAULT_CHARS), help="print what a model would be shown")
-    command.add_argument("--wall-seconds", type=float, default=Limits().wall_seconds)
-    command.add_argument("--memory-mib", type=int, default=Limits().memory_bytes >> 20)
-    command.add_argument("--seed", type=int, default=0)
+    command.add_argument("--json", action="store_true", help="print the whole result, as the server would answer")
 
     commands.add_parser("doctor", help="what this machine offers, and what is missing")
-    for name, purpose in (("up", "start"), ("down", "remove"), ("ps", "list")):
-        commands.add_parser(name, help=f"{purpose} sandbox containers", add_help=False)
-    return parser
+    up.add_commands(commands)
+    return whole
+
+
+def _add_isolation(command: Parser) -> None:
+    command.add_argument(
+        "--isolation",
+        choices=("auto", "jail", "pod", "none"),
+        default=ServerConfig().isolation,
+        help="auto: the best this machine offers, and refuse if it offers none. none: no boundary, for trusted code",
+    )
+
+
+def _add_server(command: Parser) -> None:
+    command.add_argument("--sandbox", "--url", metavar="URL[,URL…]", help="run on this server instead of here")
+    command.add_argument("--token-file", metavar="FILE", help="file with that server's token")
 
 
 if __name__ == "__main__":
-    sys.exit(run_command(main))
+    sys.exit(run_command(main, goes_on=False))

@@ -5,6 +5,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import errno
 import importlib.metadata
 import os
 import re
@@ -14,32 +16,45 @@ import sys
 import threading
 from collections.abc import Callable
 
+from sandbox import flags
 from sandbox.errors import InputError, SandboxError
 
-COMMANDS = ("sandbox", "dataset", "trainer", "evaluator")
-_USAGE = f"""usage: soroban {{{",".join(COMMANDS)}}} …
-
-  sandbox     run untrusted Python: serve, run, doctor, up, down, ps
-  dataset     make, verify and mix training data
-  trainer     fine-tune a model on a mix
-  evaluator   score models, compare runs, draw reports
-
-`soroban COMMAND --help` says more; `soroban --version` says which release this is."""
+COMMANDS = {
+    "sandbox": "run untrusted Python: serve, run, doctor, image, up, down, ps",
+    "dataset": "make, verify and mix training data",
+    "trainer": "fine-tune a model on a mix",
+    "evaluator": "score models, compare runs, draw reports",
+}
+_USAGE = "\n".join(
+    [
+        f"usage: soroban {{{','.join(COMMANDS)},completion}} …",
+        "",
+        *(f"  {name:<11} {purpose}" for name, purpose in COMMANDS.items()),
+        "  completion  print a script that completes all this in bash, zsh or tcsh",
+        "",
+        "`soroban COMMAND --help` says more; `soroban --version` says which release this is.",
+    ]
+)
 
 
 def soroban() -> int:
     """The console script: the same as `python -m` with its first argument."""
+    flags.started_by = "soroban"
     if sys.argv[1:2] == ["--version"]:
-        print(f"soroban {importlib.metadata.version('soroban')}")
+        print(flags.version())
         return 0
     if sys.argv[1:2] in ([], ["-h"], ["--help"]):
         print(_USAGE)
         return 0
-    if sys.argv[1] not in COMMANDS:
-        expected = ", ".join(COMMANDS)
-        print(f"error: {sys.argv[1]!r} is no command of soroban's; expected one of {expected}", file=sys.stderr)
-        return 2
     name = sys.argv.pop(1)
+    if name == "completion":
+        from sandbox.completion import main
+
+        return run_command(lambda arguments: main(arguments, COMMANDS))
+    if name not in COMMANDS:
+        expected = ", ".join((*COMMANDS, "completion"))
+        print(f"error: {name!r} is no command of soroban's; expected one of {expected}", file=sys.stderr)
+        return 2
     try:
         runpy.run_module(name, run_name="__main__", alter_sys=True)
     except ModuleNotFoundError as error:
@@ -64,30 +79,50 @@ def missing_extra(error: ModuleNotFoundError) -> str | None:
     return None
 
 
-def run_command(main: Callable[[list[str]], int]) -> int:
+# What a disk or a name is to blame for, beside files that are not there or not allowed.
+_DISK = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EFBIG, errno.ENAMETOOLONG, errno.ELOOP, errno.EEXIST})
+
+
+def run_command(main: Callable[[list[str]], int], *, goes_on: bool = True) -> int:
     """Run `main(argv)`; return its exit code, 2 for what the user can mend, 130 for Ctrl-C and SIGTERM.
 
-    Only `InputError`, `SandboxError`, missing or forbidden files and packages of an extra that is not installed are
-    reported in one line: anything else is a mistake of ours and keeps its traceback.
+    Only `InputError`, `SandboxError`, files and disks that cannot be used and packages of an extra that is not
+    installed are reported in one line: anything else is a mistake of ours and keeps its traceback. `goes_on`: the same
+    command, started again, goes on where it was stopped.
     """
     if threading.current_thread() is threading.main_thread():
         # As Ctrl-C, so that what was started is ended, too: a model's engine outlives a parent that just vanishes.
         signal.signal(signal.SIGTERM, lambda *_: signal.raise_signal(signal.SIGINT))
     try:
-        return main(sys.argv[1:])
+        code = main(sys.argv[1:])
+        sys.stdout.flush()  # here, where a full disk or a closed pipe is told in one line
+        return code
     except (InputError, SandboxError) as error:
         message = str(error)
     except (FileNotFoundError, PermissionError, IsADirectoryError, NotADirectoryError) as error:
         message = f"{error.filename}: {error.strerror}"
+    except BrokenPipeError:  # `… | head` closed our output: not an error
+        _give_up_output()
+        return 0
+    except OSError as error:
+        if error.errno not in _DISK:
+            raise
+        message = f"{error.filename or 'writing'}: {error.strerror}"
+        _give_up_output()
     except ModuleNotFoundError as error:
         if (remedy := missing_extra(error)) is None:
             raise
         message = remedy
     except KeyboardInterrupt:
-        print("\nstopped; run the same command again to go on", file=sys.stderr)
+        after_c = "\n" if sys.stderr.isatty() else ""  # a terminal shows ^C where the cursor is
+        how = "; run the same command again to go on" if goes_on else ""
+        print(f"{after_c}stopped{how}", file=sys.stderr)
         return 130
-    except BrokenPipeError:  # `… | head` closed our output: not an error
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 0
     print(f"error: {message}", file=sys.stderr)
     return 2
+
+
+def _give_up_output() -> None:
+    """Let what is still to be written to standard output go nowhere: Python would complain of it at its end."""
+    with contextlib.suppress(OSError, ValueError):
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

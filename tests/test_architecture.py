@@ -43,7 +43,7 @@ HOMES = {
     "transformers": ("trainer/", "evaluator/models/transformers.py", "evaluator/models/vllm.py"),
     "vllm": ("evaluator/models/vllm.py",),
     "fastapi": ("sandbox/server/app.py",),
-    "docker": ("sandbox/containers/container.py",),
+    "docker": ("sandbox/containers/container.py", "sandbox/containers/image.py"),
     # Other people's stacks: an adapter each.
     "trl": (),
     "verl": ("integrations/verl_tool.py",),

@@ -47,7 +47,7 @@ def test_the_block_shows_the_variables_that_scale_it_down() -> None:
 def test_the_command_for_running_servers_is_one_that_the_evaluator_takes() -> None:
     words = shlex.split(blocks()[1].replace("\\\n", " "))
     assert words[:3] == ["python", "-m", "evaluator"]
-    check_run(parser(None).parse_args(words[3:]))
+    check_run(parser().parse_args(words[3:]))
 
 
 @pytest.fixture

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from sandbox.command import run_command
-from trainer.arguments import parse_config
+from trainer.arguments import parse_config, parser
 from trainer.run_folder import claim, drop_checkpoints
+
+__all__ = ["main", "parser"]
 
 
 def main(argv: list[str]) -> int:

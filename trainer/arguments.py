@@ -13,7 +13,6 @@ A flag on the command line wins over the file.
 from __future__ import annotations
 
 import argparse
-import difflib
 import json
 import tomllib
 import types
@@ -24,15 +23,11 @@ from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
 from dataset.files import MANIFEST, sha256
 from sandbox.errors import InputError
+from sandbox.flags import Parser, of_kind, program, unknown_key, version
 from trainer import config as settings
 from trainer.config import TrainConfig
 
 _EITHER = (("model", "init"), ("steps", "epochs"))  # one given on the command line sets aside the other in the file
-
-
-class _Parser(argparse.ArgumentParser):
-    def error(self, message: str) -> Any:
-        raise InputError(f"{message}; see python -m trainer --help")
 
 
 def parse_config(argv: Sequence[str]) -> TrainConfig:
@@ -41,7 +36,7 @@ def parse_config(argv: Sequence[str]) -> TrainConfig:
     Raises:
         InputError: unknown or missing flags or keys, values out of range; all that are out of range are named at once.
     """
-    given = vars(_parser().parse_args(argv))
+    given = vars(parser().parse_args(argv))
     file: Path | None = given.pop("config", None)
     inside = {} if file is None else read_config(file)
     wanted = inside.pop("data_sha256", None)
@@ -66,16 +61,16 @@ def parse_config(argv: Sequence[str]) -> TrainConfig:
     return config
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = _Parser(
-        prog="python -m trainer",
+def parser() -> Parser:
+    """The parser: a flag for each setting of `TrainConfig`."""
+    whole = Parser(
+        prog=program("trainer"),
         description="Turn a mixture into a trained model. The defaults are the DeepSeekMath-Instruct recipe.",
         epilog=(settings.__doc__ or "").partition("\n\n")[2],
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
         argument_default=argparse.SUPPRESS,
     )
-    parser.add_argument(
+    whole.add_argument("--version", action="version", version=version())
+    whole.add_argument(
         "--config", type=Path, metavar="FILE", help="TOML with the flags' names, or another run's run.json; flags win"
     )
     for entry in fields(TrainConfig):
@@ -83,16 +78,16 @@ def _parser() -> argparse.ArgumentParser:
         kind, choices, text = _kind(entry.name)
         if kind is bool:
             shown = f"{text} (default {'yes' if entry.default else 'no'})"
-            parser.add_argument(name, action=argparse.BooleanOptionalAction, help=shown)
+            whole.add_argument(name, action=argparse.BooleanOptionalAction, help=shown)
             continue
-        parser.add_argument(
+        whole.add_argument(
             name,
             type=kind,
             choices=choices,
             help=text if entry.default in (MISSING, None) else f"{text} (default {entry.default})",
             metavar=None if choices else entry.name.upper(),
         )
-    return parser
+    return whole
 
 
 def _kind(name: str) -> tuple[Any, tuple[str, ...] | None, str]:
@@ -134,32 +129,13 @@ def read_config(file: Path) -> dict[str, Any]:
         elif name == "data_sha256" and isinstance(value, str):
             values[name] = value
         elif name not in _HINTS:
-            near = difflib.get_close_matches(name, _HINTS, n=1)
-            problems.append(f"unknown key {key!r}" + (f" (is {near[0]!r} meant?)" if near else ""))
+            problems.append(unknown_key(key, _HINTS))
         else:
             try:
-                values[name] = _as(name, value)
+                kind, choices, _ = _kind(name)
+                values[name] = of_kind(name, value, kind, choices)
             except InputError as error:
                 problems.append(str(error))
     if problems:
         raise InputError(f"--config {file}: {'; '.join(problems)}")
     return values
-
-
-def _as(name: str, value: Any) -> Any:
-    """`value` from a file in the type of the setting `name`.
-
-    Raises:
-        InputError: it is of another type, or none of the choices.
-    """
-    kind, choices, _ = _kind(name)
-    if choices is not None and value not in choices:
-        raise InputError(f"{name} is {value!r}, expected one of {', '.join(choices)}")
-    if kind is Path and isinstance(value, str):
-        return Path(value)
-    if kind is float and isinstance(value, int) and not isinstance(value, bool):
-        return float(value)
-    if not isinstance(value, kind) or (isinstance(value, bool) and kind is not bool):
-        expected = {bool: "true or false", int: "a whole number", float: "a number"}.get(kind, "a string")
-        raise InputError(f"{name} is {value!r}, expected {expected}")
-    return value

@@ -10,7 +10,6 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import sys
 import time
 from collections import deque
 from collections.abc import Iterator, Sequence
@@ -24,10 +23,10 @@ from typing import Any
 import numpy as np
 from jinja2 import TemplateError
 from numpy.typing import NDArray
-from tqdm import tqdm
 
 from dataset.chat import ChatFormat
 from dataset.files import MANIFEST, read_jsonl, read_manifest, sha256, written_whole
+from dataset.progress import Progress
 from sandbox.errors import InputError
 from trainer.tokenizer import fingerprint, load_tokenizer
 
@@ -145,9 +144,7 @@ def _make(files: TrainFiles, tokenizer_folder: Path, folder: Path, quiet: bool) 
     lines = files.lines()
     batches = enumerate(iter(lambda: list(islice(lines, SHARD_ROWS)), []))
     shards = 0
-    bar = tqdm(
-        total=files.rows or None, desc="tokenise", unit=" rows", disable=quiet or not sys.stderr.isatty(), leave=False
-    )
+    bar = Progress("tokenise", total=files.rows or None, unit="rows", quiet=quiet)
     if files.rows <= _POOL_ROWS or (os.cpu_count() or 1) == 1:
         _start(str(tokenizer_folder))
         for number, batch in batches:

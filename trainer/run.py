@@ -13,6 +13,7 @@ import torch
 from huggingface_hub import constants, try_to_load_from_cache
 
 from dataset.files import Manifest, sha256, versions
+from dataset.progress import coloured
 from sandbox.errors import InputError
 from trainer.batches import Order
 from trainer.config import TrainConfig
@@ -67,7 +68,7 @@ def introduce(run: Run, memory: int) -> None:
     )
     for remark in run.remarks:
         print(f"       {remark}")
-    first, colour = int(order.plans[0].row(0)[0]), sys.stdout.isatty()
+    first, colour = int(order.plans[0].row(0)[0]), coloured(sys.stdout)
     tokens, learned = data.example(first)
     print(f"sample {data.place(first)}; what is learned is {'green' if colour else 'between » and «'}:")
     print(show_sample(run.tokenizer, tokens.tolist(), learned.tolist(), colour=colour), flush=True)

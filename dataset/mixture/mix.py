@@ -8,15 +8,12 @@ are the same byte for byte.
 from __future__ import annotations
 
 import shutil
-import sys
 import time
 from collections import Counter
 from collections.abc import Sequence
 from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
-
-from tqdm import tqdm
 
 from dataset.files import Manifest, finished, read_raw_lines, sha256, versions, write_line, written_whole
 from dataset.mixture.card import Statistics, composition, write_card
@@ -25,6 +22,7 @@ from dataset.mixture.fingerprints import MixSettings, open_fingerprinter
 from dataset.mixture.select import Choice, Columns, choose
 from dataset.mixture.shards import Form, write_shards
 from dataset.processes import claimed, cut, missing, run_chunks
+from dataset.progress import Progress
 from dataset.sources import source_of
 from sandbox.errors import InputError
 
@@ -67,7 +65,7 @@ def mix(
         return done
     total = sum(1 for path in inputs for _ in read_raw_lines(path))
     with claimed(out, {**config, "hashes": hashes}) as work:
-        with tqdm(total=total, unit=" rows", disable=True if quiet else None, file=sys.stderr) as bar:
+        with Progress("look for copies", total=total, unit="rows", quiet=quiet) as bar:
             for lines, _ in run_chunks(missing(cut(todo, work)), workers, partial(open_fingerprinter, settings)):
                 bar.update(lines)
         columns = Columns(work)

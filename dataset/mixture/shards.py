@@ -4,17 +4,15 @@ from __future__ import annotations
 
 import json
 import os
-import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Literal, get_args
 
-from tqdm import tqdm
-
 from dataset.files import written_whole
 from dataset.mixture.card import Statistics
 from dataset.mixture.select import Choice, Columns
+from dataset.progress import Progress
 from sandbox.errors import InputError
 
 Form = Literal["jsonl", "parquet"]
@@ -36,7 +34,7 @@ def write_shards(
     """
     opened = {"jsonl": _lines, "parquet": _parquet}[form]
     names: list[str] = []
-    with tqdm(total=len(choice.rows), unit=" rows", disable=True if quiet else None, file=sys.stderr) as bar:
+    with Progress("write", total=len(choice.rows), unit="rows", quiet=quiet) as bar:
         for start in range(0, len(choice.rows), SHARD_ROWS):
             names.append(f"train-{len(names):05d}.{form}")
             with opened(out / names[-1]) as put:

@@ -7,17 +7,15 @@ order. Nothing is held in memory but the chunks in flight; a run that was killed
 from __future__ import annotations
 
 import shutil
-import sys
 import time
 from collections import Counter
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 
-from tqdm import tqdm
-
 from dataset.files import Manifest, finished, read_raw_lines, sha256
 from dataset.processes import claimed, cut, missing, run_chunks
+from dataset.progress import Progress
 from dataset.sources import find_source, source_of
 from dataset.verification.join import join
 from dataset.verification.workers import Settings, open_verifier
@@ -54,14 +52,17 @@ def verify(
     with claimed(out, {**config, "hashes": hashes}) as work:
         counts: Counter[str] = Counter()
         chunks = missing(cut(todo, work, limit))
-        with tqdm(total=total, unit=" rows", disable=True if quiet else None, file=sys.stderr) as bar:
+        with Progress("verify", total=total, unit="rows", quiet=quiet) as bar:
             for lines, chunk_counts in run_chunks(chunks, workers, partial(open_verifier, settings)):
                 counts.update(chunk_counts)
-                bar.update(lines)
-                if judged := counts["kept"] + counts["dropped"]:
-                    bar.set_postfix_str(f"kept {counts['kept'] / judged:.1%}", refresh=False)
+                judged = counts["kept"] + counts["dropped"]
+                bar.update(lines, ", ".join([f"kept {counts['kept'] / max(1, judged):.1%}", *_others(counts)]))
         manifest = join(
             work, out, config=config, hashes=hashes, rows_in=total, seconds=round(time.monotonic() - started, 3)
         )
         shutil.rmtree(work)
     return manifest
+
+
+def _others(counts: Counter[str]) -> list[str]:
+    return [f"{name.replace('_', ' ')} {counts[name]:,}" for name in ("left_out", "bad") if counts[name]]

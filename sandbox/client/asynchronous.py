@@ -85,7 +85,7 @@ class Door(Protocol):
 def open_door(
     url: str | Sequence[str] | None, token: str | None, patience_seconds: float, options: LocalOptions
 ) -> Door:
-    """The door for these arguments, not started.
+    """The door for these arguments, not started. Several addresses are a list, or one text with commas.
 
     Raises:
         InputError: options of an embedded engine were given with the address of a server.
@@ -106,10 +106,11 @@ def open_door(
     if options:
         names = ", ".join(options)
         raise InputError(f"{names}: set by the server at {url}, not by its clients; leave out these or the url")
-    if not isinstance(url, str):
+    if not isinstance(url, str) or "," in url:
         from sandbox.client.replicas import Replicas
 
-        return Replicas(url, token=token, patience_seconds=patience_seconds)
+        servers = url.split(",") if isinstance(url, str) else url
+        return Replicas(servers, token=token, patience_seconds=patience_seconds)
     if url.startswith("docker://"):
         from sandbox.containers.container import Container
 

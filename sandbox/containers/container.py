@@ -116,8 +116,7 @@ def _check_engine(client: Any, plan: Launch) -> None:
         client.images.get(plan.image)
     except docker.errors.ImageNotFound:
         raise InputError(
-            f"the Docker engine has no image {plan.image!r}; build it in the project's folder: "
-            f"docker build -f docker/sandbox.Dockerfile -t {plan.image} ."
+            f"the Docker engine has no image {plan.image!r}; build it: python -m sandbox image --image {plan.image}"
         ) from None
     if plan.port and plan.socket_folder is None and "DOCKER_HOST" not in os.environ:
         for port in range(plan.port, plan.port + plan.replicas):

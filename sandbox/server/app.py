@@ -10,11 +10,14 @@ import json
 import logging
 import math
 from collections.abc import Awaitable
+from pathlib import Path
 from typing import Any
 
 from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
-from fastapi.responses import StreamingResponse
+from fastapi.openapi.docs import get_swagger_ui_html
+from fastapi.responses import HTMLResponse, StreamingResponse
+from fastapi.staticfiles import StaticFiles
 from starlette.exceptions import HTTPException
 
 from sandbox.client.embedded import Embedded
@@ -74,6 +77,8 @@ def build_app(
         description="Runs untrusted Python. Times are in seconds, sizes in bytes, file contents in base64. "
         'A failure of the sandbox is an error answer, {"error": {"type", "message"}}; it is never a result.',
         responses=_described(_FAILURES),
+        docs_url=None,
+        redoc_url=None,
     )
     app.state.draining = False  # set by whoever ends the server
     metrics = Metrics(door.status, sent_here)
@@ -81,6 +86,7 @@ def build_app(
     _add_programs(app, door, metrics, connections)
     _add_sessions(app, door, metrics)
     _add_operations(app, door, metrics)
+    _add_pages(app)
     app.router.routes += [*fusion_routes(door, metrics.observe), *nemo_skills_routes(door, metrics.observe)]
     if isinstance(door, Spread):
         app.add_middleware(Router, siblings=door.siblings)
@@ -187,6 +193,38 @@ def _add_operations(app: FastAPI, door: Embedded, metrics: Metrics) -> None:
     async def prometheus() -> Response:
         """Metrics for Prometheus."""
         return Response(metrics.exposition(), media_type="text/plain; version=0.0.4; charset=utf-8")
+
+
+# The style sheet has a dark side, which nobody asks for.
+_DARK = """<script>
+if (matchMedia("(prefers-color-scheme: dark)").matches) document.documentElement.classList.add("dark-mode")
+</script>"""
+
+
+def _add_pages(app: FastAPI) -> None:
+    """`/docs`, with scripts and styles of this machine: FastAPI's own page asks the internet for them."""
+    try:
+        import fastapi_offline
+    except ModuleNotFoundError:
+        text = "This page needs the package fastapi-offline: pip install 'soroban[sandbox]'. See also /openapi.json."
+
+        @app.get("/docs", include_in_schema=False)
+        async def no_docs() -> Response:
+            return Response(text + "\n", status_code=501, media_type="text/plain")
+
+        return
+    app.mount("/docs-assets", StaticFiles(directory=Path(fastapi_offline.__file__).parent / "static"))
+
+    @app.get("/docs", include_in_schema=False)
+    async def docs() -> Response:
+        page = get_swagger_ui_html(
+            openapi_url="/openapi.json",
+            title=app.title,
+            swagger_js_url="/docs-assets/swagger-ui-bundle.js",
+            swagger_css_url="/docs-assets/swagger-ui.css",
+            swagger_favicon_url="/docs-assets/favicon.png",
+        )
+        return HTMLResponse(bytes(page.body).decode().replace("</head>", f"{_DARK}</head>"))
 
 
 async def _while_connected(request: Request, work: Awaitable[ExecResult]) -> Response:

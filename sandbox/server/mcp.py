@@ -14,6 +14,7 @@ from mcp.server.mcpserver import MCPServer
 from sandbox.client import AsyncSandbox, AsyncSession
 from sandbox.errors import InputError, SessionLost
 from sandbox.render import render
+from sandbox.server.serve import _listen
 from sandbox.types import ExecResult, Limits
 
 _INSTRUCTIONS = (
@@ -70,10 +71,13 @@ def serve_mcp(url: str | None, *, token: str | None, http: bool, port: int) -> N
 
     Raises:
         SandboxUnavailable: there is no `url`, and this machine offers no isolation.
-        InputError: a token without a `url`.
+        InputError: a token without a `url`, or the port is not free.
     """
     if token is not None and url is None:
-        raise InputError("--token-file is for --url, the server that is asked; an embedded sandbox takes none")
+        raise InputError("--token-file is for --sandbox, the server that is asked; an embedded sandbox takes none")
+
+    if http:
+        _listen("127.0.0.1", port).close()  # uvicorn would log a taken port and exit with 3
 
     async def serving() -> None:
         async with AsyncSandbox(url, token=token) as sandbox:

@@ -11,6 +11,7 @@ import contextlib
 import errno
 import functools
 import ipaddress
+import math
 import os
 import secrets
 import shutil
@@ -86,11 +87,14 @@ class ServerConfig:
             ("--max-body-bytes", self.max_body_bytes, 1024),
             ("--max-connections", self.max_connections, 1),
             ("--processes", self.processes, 1),
+            ("--drain-seconds", self.drain_seconds, 0),
         ):
             if value is not None and value < least:
                 problems.append(f"{flag} is {value}, expected at least {least}")
         if self.processes > self.slots:
             problems.append(f"--processes is {self.processes}, expected at most one for each of {self.slots} workers")
+        if not 0 < self.session_ttl_seconds < math.inf:
+            problems.append(f"--session-ttl-seconds is {self.session_ttl_seconds}, expected more than 0")
         if not 0 <= self.port < 1 << 16:
             problems.append(f"--port is {self.port}, expected 0 (any free one) to 65535")
         if problems:

@@ -100,7 +100,7 @@ def test_the_profile_is_dockers_and_few_justified_additions() -> None:
 
 
 # What runs on the host, beside the image: it starts containers, or speaks to an assistant.
-OUTSIDE = {"container.py": {"docker", "requests"}, "mcp.py": {"mcp"}}
+OUTSIDE = {"container.py": {"docker", "requests"}, "image.py": {"docker"}, "mcp.py": {"mcp"}}
 
 
 def test_the_image_holds_what_the_sandbox_imports() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
 from collections.abc import Awaitable, Iterator
 from typing import Any
 
@@ -342,3 +343,19 @@ def test_every_field_of_the_interface_is_described_and_every_number_has_its_unit
         for operation in operations.values():
             assert operation["description"], path
     assert schemas["ExecuteBody"]["examples"][0]["code"]
+
+
+def test_the_page_of_the_interface_needs_no_internet(fake: Any) -> None:
+    pytest.importorskip("fastapi_offline", reason="fastapi-offline is not installed: the page says so")
+
+    async def test() -> None:
+        async with fake() as (_, url), httpx.AsyncClient() as http:
+            page = (await http.get(url + "/docs")).text
+            named = re.findall(r'(?:src|href)="([^"]+)"', page)
+            assert len(named) == 3
+            for path in (*named, "/openapi.json"):
+                assert path.startswith("/"), f"{path} is somewhere else"
+                assert (await http.get(url + path)).status_code == 200
+            assert "SwaggerUIBundle" in (await http.get(url + "/docs-assets/swagger-ui-bundle.js")).text
+
+    run(test())
