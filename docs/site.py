@@ -1,11 +1,13 @@
 """What `make docs` adds to the pages in docs/ (an mkdocs hook; see mkdocs.yml).
 
 Pages that have their source elsewhere are written at build time, so that they cannot differ from it: the HTTP API from
-the server's own OpenAPI description, the examples from their files, and the documents in the repository's root.
+the server's own OpenAPI description, the flags from the parsers, the examples from their files, and the
+documents in the repository's root.
 """
 
 from __future__ import annotations
 
+import argparse
 import json
 import re
 import sys
@@ -21,6 +23,7 @@ ROOT = Path(__file__).parent.parent
 # document in the root: its page
 ROOT_PAGES = {"CHANGELOG.md": "changes.md", "CONTRIBUTING.md": "contributing.md", "SECURITY.md": "security.md"}
 LANGUAGES = {".py": "python", ".sh": "bash", ".ipynb": "python"}
+DEFAULT = re.compile(r" \(default:? (.*)\)$")  # at the end of a flag's help
 LINK = re.compile(r"\]\(([^)\s]+)\)")
 
 
@@ -40,7 +43,7 @@ def on_config(config: MkDocsConfig) -> MkDocsConfig:
 def on_files(files: Files, config: MkDocsConfig) -> Files:
     """Add the pages that are written here."""
     pages = {page: (ROOT / name).read_text(encoding="utf-8") for name, page in ROOT_PAGES.items()}
-    pages |= {"reference/http.md": http_api(openapi()), "examples.md": examples()}
+    pages |= {"reference/http.md": http_api(openapi()), "reference/flags.md": flags(), "examples.md": examples()}
     for path, text in pages.items():
         files.append(File.generated(config, path, content=text))
     return files
@@ -74,6 +77,70 @@ def openapi() -> dict[str, Any]:
     from sandbox.server.app import build_app
 
     return build_app(Embedded(Engine())).openapi()
+
+
+def flags() -> str:
+    """A page with every command's flags, from the parsers themselves."""
+    sys.path.insert(0, str(ROOT))
+    from sandbox.command import COMMANDS
+    from sandbox.completion import whole_parser
+
+    lines = [
+        "# Flags of the commands",
+        "",
+        "As `--help` shows them. What holds for all commands, exit codes and files of flags among it: "
+        "[The commands](../commands.md).",
+        "",
+    ]
+    for package, parser in _subcommands(whole_parser(COMMANDS)).items():
+        purpose = COMMANDS[package]
+        lines += [f"## {package} {{ #{package} }}", "", f"{purpose[0].upper()}{purpose[1:]}.", ""]
+        below = _subcommands(parser)
+        for name, command in below.items():
+            lines += [f"### {package} {name} {{ #{package}-{name} }}", "", *_flags(command)]
+        if not below:
+            lines += _flags(parser)
+    return "\n".join(lines)
+
+
+def _subcommands(parser: argparse.ArgumentParser) -> dict[str, Any]:
+    found = [action for action in parser._actions if isinstance(action, argparse._SubParsersAction)]
+    return dict(found[0].choices) if found else {}
+
+
+def _flags(parser: Any) -> Iterator[str]:
+    yield from ("```text", parser.usage_line(), "```", "")
+    for group in parser._action_groups:
+        actions = [action for action in group._group_actions if action.dest not in ("help", "version")]
+        if not actions:
+            continue
+        if group.title not in ("options", "positional arguments"):
+            yield from (f"**{group.title}**", "")
+        yield from ("| | default | |", "|---|---|---|")
+        for action in actions:
+            names = (
+                ", ".join(f'<code class="flag">{name}</code>' for name in action.option_strings)
+                or f"`{action.metavar or action.dest}`"
+            )
+            text = (action.help or "").replace("%%", "%")
+            said = DEFAULT.search(text)
+            choices = f"; one of {', '.join(f'`{choice}`' for choice in action.choices)}" if action.choices else ""
+            default = said[1] if said else _default(action)
+            yield f"| {_cell(names)} | {default} | {_cell(DEFAULT.sub('', text) + choices)} |"
+        yield ""
+    if parser.epilog and parser.epilog.startswith("examples:"):
+        yield from ("```sh", *(line.strip() for line in parser.epilog.splitlines()[1:]), "```", "")
+
+
+def _default(action: argparse.Action) -> str:
+    if action.required and action.nargs != "*":
+        return "required"
+    nothing = action.default is None or action.default is False or action.default in (argparse.SUPPRESS, [])
+    if nothing or not action.option_strings:
+        return ""
+    if action.dest == "workers":
+        return "one a core"
+    return f"`{str(action.default).replace(str(Path.home()), '~').replace(str(ROOT) + '/', '')}`"
 
 
 def examples() -> str:
