@@ -37,6 +37,7 @@ SCRIPT = ("-c", "import sys; from sandbox.command import soroban; sys.exit(sorob
     [
         ("uvicorn", "sandbox", "sandbox serve --port 0"),
         ("docker", "docker", "sandbox up"),
+        ("mcp", "mcp", "sandbox mcp"),
         ("pyarrow", "hub", "dataset build gsm8k --file a.parquet --out out"),
     ],
 )

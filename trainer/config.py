@@ -80,6 +80,7 @@ class TrainConfig:
     score_with: Annotated[str | None, "what `python -m evaluator run --benchmark` takes"] = None
     score_flags: Annotated[str, "its other flags, in quotes"] = "--tools --limit 100"
     profile: Annotated[bool, "profile the third step of this start: OUT/profile.txt and OUT/profile.json"] = False
+    quiet: Annotated[bool, "no progress bars; the lines of --log-every stay"] = False
     log_every: Annotated[int, "steps between console lines; log.jsonl has every step"] = 1
     report: Annotated[Tracker | None, "also write each step's numbers for this viewer, which must be installed"] = None
     rendered: Annotated[Path | None, "folder for tokenised data, to share between runs; default: OUT/rendered"] = None
@@ -135,7 +136,7 @@ _COUNTS = (
 _FREE = {
     "out", "threads", "checkpoint_every", "keep", "last_checkpoint", "heldout", "heldout_every", "log_every",
     "sample_every", "samples", "sample_tokens", "score_every", "score_with", "score_flags", "profile", "adapters",
-    "report", "rendered", "micro_rows", "recompute", "compile", "deterministic",
+    "report", "rendered", "quiet", "micro_rows", "recompute", "compile", "deterministic",
 }  # fmt: skip
 
 

@@ -76,7 +76,9 @@ class StepRecord:
 class Log:
     """The log of a run in `out`, continued after `step` steps, and in `tracker` if there is one."""
 
-    def __init__(self, out: Path, *, step: int, steps: int, every: int, tracker: Tracking | None = None) -> None:
+    def __init__(
+        self, out: Path, *, step: int, steps: int, every: int, tracker: Tracking | None = None, quiet: bool = False
+    ) -> None:
         self._path, self._every, self._steps, self._tracker = out / LOG, every, steps, tracker
         kept = [value for _, value in _whole_lines(self._path) if value["step"] <= step]
         with written_whole(self._path) as file:
@@ -84,7 +86,12 @@ class Log:
                 write_line(file, value)
         self._file: IO[str] = self._path.open("a", encoding="utf-8")
         self._bar = tqdm(
-            total=steps, initial=step, desc="train", unit=" steps", disable=not sys.stderr.isatty(), leave=False
+            total=steps,
+            initial=step,
+            desc="train",
+            unit=" steps",
+            disable=quiet or not sys.stderr.isatty(),
+            leave=False,
         )
 
     def write(self, record: StepRecord) -> None:

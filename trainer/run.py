@@ -82,7 +82,7 @@ def open_log(run: Run, done: int) -> Iterator[Log | None]:
         yield None
         return
     tracker = None if config.report is None else open_tracker(config.report, config.out, config.to_json())
-    log = Log(config.out, step=done, steps=config.steps, every=config.log_every, tracker=tracker)
+    log = Log(config.out, step=done, steps=config.steps, every=config.log_every, tracker=tracker, quiet=config.quiet)
     try:
         yield log
     finally:

@@ -105,7 +105,7 @@ def prepare(config: TrainConfig, files: TrainFiles, world: World) -> Run:
     def make() -> None:
         if not (folder / "tokenizer.json").exists():
             make_tokenizer(config, files, folder)
-        render(files, folder, cache)
+        render(files, folder, cache, quiet=config.quiet)
         read_heldout(config, folder, cache)
 
     first(world, make)
