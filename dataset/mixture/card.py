@@ -238,9 +238,11 @@ def bar_chart(bars: Sequence[tuple[str, int]]) -> str:
     """An SVG picture of horizontal bars. SVG, because the reader's browser has the fonts for Chinese labels."""
     longest, height = max(count for _, count in bars), 20 * len(bars) + 10
     lines = [
-        f'<svg xmlns="http://www.w3.org/2000/svg" width="720" height="{height}" font-family="sans-serif"',
-        ' font-size="12">',
-        '<rect width="100%" height="100%" fill="white"/>',
+        # A view box, so that a narrow page makes the picture smaller instead of cutting it off.
+        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 720 {height}" width="720" height="{height}"',
+        ' font-family="sans-serif" font-size="12">',
+        "<style>@media (prefers-color-scheme: dark) { text { fill: #ddd } .ground { fill: #1e2129 } }</style>",
+        '<rect class="ground" width="100%" height="100%" fill="white"/>',
     ]
     for number, (label, count) in enumerate(bars):
         top, width = 20 * number + 5, round(420 * count / longest)
