@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import socket
 import stat
 import subprocess
 import sys
+import tarfile
 import threading
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, HTTPServer
@@ -120,7 +122,7 @@ def test_an_engine_too_old_is_said(old_engine: str) -> None:
 def test_a_missing_image_is_said(engine: Any) -> None:
     said = complaint(command("up", "--image", "no-such-image", "--port", "0"))
     assert "no image 'no-such-image'" in said
-    assert "docker build" in said
+    assert "python -m sandbox image --image no-such-image" in said
 
 
 @pytest.mark.docker
@@ -203,3 +205,27 @@ def test_a_sandbox_without_an_engine_is_unavailable() -> None:
         text=True,
     )
     assert done.stdout.startswith("no Docker engine answers at unix:///nowhere"), done.stderr
+
+
+def test_the_image_from_the_package_has_all_that_its_recipe_copies(tmp_path: Path) -> None:
+    from sandbox.containers.image import _context
+
+    wheel, certificate = tmp_path / "a-1-py3-none-any.whl", tmp_path / "company.crt"
+    for path in (wheel, certificate):
+        path.write_text("x")
+    with tarfile.open(fileobj=_context([wheel], [certificate])) as tar:
+        names = set(tar.getnames())
+        files = {each.name for each in tar.getmembers() if each.isfile()}
+        member = tar.extractfile("docker/sandbox.Dockerfile")
+        assert member is not None
+        copied = re.findall(r"^COPY (?!--from)(\S+) ", member.read().decode(), re.MULTILINE)
+    assert len(copied) == 4
+    assert [name for name in copied if name.rstrip("/") not in names] == []
+    assert {"docker/sandbox.lock", "docker/wheels/a-1-py3-none-any.whl", "docker/certs/company.crt"} <= files
+    assert {"sandbox/__main__.py", "sandbox/containers/init.py", "sandbox/containers/seccomp.json"} <= files
+    assert not any("__pycache__" in name for name in names)
+
+
+def test_a_wheel_that_is_not_there_is_said() -> None:
+    said = complaint(command("image", "--wheels", "none.whl"))
+    assert "none.whl: no such file" in said
