@@ -10,7 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from sandbox.errors import SandboxUnavailable
+from sandbox.errors import SandboxError, SandboxUnavailable
 from sandbox.jail import cgroups, pod, seccomp
 from sandbox.types import ExecRequest, Limits
 
@@ -77,21 +77,27 @@ def _read(path: str) -> str:
         return "unknown"
 
 
-async def _try_out() -> str:
-    """Start an engine and run a program: the findings explain, this decides."""
+async def _try_out() -> list[str]:
+    """Start an engine, run a program and fork a session: the findings explain, this decides."""
     from sandbox.engine import Engine
 
     engine = Engine(workers=1, preload=())
     try:
         await engine.start()
         result = await engine.run(ExecRequest(code="6 * 7", limits=Limits(wall_seconds=5)))
+        ran = f"jail    works: a program ran in {result.wall_seconds * 1000:.0f} ms: {result.status}, value {result.value}"
+        session = await engine.open_session()
+        try:
+            await engine.fork_session(session)
+        except SandboxError as error:
+            return [ran, f"forks   refused: no session can be forked here. {error}"]
+        return [ran, "forks   work: a session was forked"]
     finally:
         await engine.close()
-    return f"a program ran in {result.wall_seconds * 1000:.0f} ms: {result.status}, value {result.value}"
 
 
 def main(_: list[str]) -> int:
-    """Print the findings; 0 if programs can be run in the jail here, 1 if not."""
+    """Print the findings; 0 if programs can be run in the jail here, 1 if not. Forks of sessions are reported only."""
     print(f"user {os.geteuid()}, Python {platform.python_version()} at {sys.executable}")
     for check in CHECKS:
         finding = check()
@@ -104,7 +110,7 @@ def main(_: list[str]) -> int:
     for note in pod.notes() if missing is None else ():
         print(f"        - {note}")
     try:
-        print(f"jail    works: {asyncio.run(_try_out())}")
+        print("\n".join(asyncio.run(_try_out())))
     except SandboxUnavailable as error:
         print(f"jail    does not work: {error}")
         return 1

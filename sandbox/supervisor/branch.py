@@ -22,7 +22,6 @@ import socket
 import stat
 import struct
 import time
-from collections.abc import Callable
 from typing import NoReturn
 
 from sandbox import cores, wire
@@ -79,11 +78,10 @@ class Furnisher:
     that the branch is furnished, or why it will not be.
     """
 
-    def __init__(self, proc: int, leave_group: Callable[[], None]) -> None:
+    def __init__(self, proc: int) -> None:
         self.line, theirs = wire.pair()
 
         def child() -> NoReturn:
-            leave_group()  # the copied files would count as the memory of the slot's run, under whatever limit that has
             cores.go_anywhere()  # the slot serves others meanwhile
             linux.close_all_except(theirs.fileno(), proc)  # the boxes and lines of others end with those
             _fork_and_furnish(theirs, Watch(proc), proc)

@@ -58,7 +58,7 @@ class Forks:
         self._host, self._jailer, self._processes = host, jailer, processes
         self._poll, self._outbox, self._rest, self._adopt = poll, outbox, rest, adopt
         self._under_way: list[Fork] = []
-        self._ready = Furnisher(host.proc, host.leave_group) if host.isolated else None
+        self._ready = Furnisher(host.proc) if host.isolated else None
 
     def begin(self, name: str, parent: Life | None) -> None:
         """Fork `parent` as `name`; the engine is told how that ends."""
@@ -77,7 +77,7 @@ class Forks:
             raise BadRequest("sessions can be forked in the jail only: its namespaces keep the two apart")
         if not self._processes.family(parent):
             raise SessionLost(_LOST)
-        furnisher, self._ready = self._ready or Furnisher(self._host.proc, self._host.leave_group), None
+        furnisher, self._ready = self._ready or Furnisher(self._host.proc), None
         try:
             furnisher.begin(parent.numbers[0], parent.line, parent.jail)
         except OSError:
@@ -157,7 +157,7 @@ class Forks:
         fork.furnisher.close()
         if self._ready is None:  # while nobody waits for the next
             with contextlib.suppress(OSError):  # the fork that needs one will say why it cannot be had
-                self._ready = Furnisher(self._host.proc, self._host.leave_group)
+                self._ready = Furnisher(self._host.proc)
 
     def _refuse(self, name: str, error: SandboxError | OSError) -> None:
         kind = type(error).__name__ if isinstance(error, SandboxError) else SandboxUnavailable.__name__

@@ -18,12 +18,12 @@ _OVERHEAD_BYTES = 256 << 20  # what a warm zygote has mapped to write, generousl
 
 
 class Jailer:
-    """Makes the jails of slot `index`; puts its own process into the slot's control group."""
+    """Makes the jails of slot `index`."""
 
     def __init__(self, host: Host, index: int) -> None:
         self._host, self._index = host, index
         self._forker = namespaces.Forker(host.proc)
-        self._group = host.enter_group(index)
+        self._group = host.group(index)
         self._sessions_opened = 0
 
     def settle(self, name: str, limits: Limits, *, session: bool, kind: str) -> Life:

@@ -33,18 +33,14 @@ class Host:
     pod: bool
     groups: cgroups.Folder | None
 
-    def enter_group(self, index: int) -> cgroups.Group | None:
-        """Put the caller, and so all it will fork, into its slot's control group."""
-        if self.groups is None:
-            return None
-        group = self.groups.group(f"slot{index}")
-        group.enter(0)
-        return group
+    def enter_group(self, index: int) -> None:
+        """Put the caller, a zygote, and so all that it will fork, into its slot's control group."""
+        if group := self.group(index):
+            group.enter(0)
 
-    def leave_group(self) -> None:
-        """Put the caller into a control group without limits: what it uses is not to count as a slot's run's."""
-        if self.groups is not None:
-            self.groups.group("furnishers").enter(0)
+    def group(self, index: int) -> cgroups.Group | None:
+        """The control group of a slot's runs; None where there are none."""
+        return None if self.groups is None else self.groups.group(f"slot{index}")
 
 
 @dataclass

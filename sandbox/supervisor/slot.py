@@ -72,7 +72,7 @@ class Slot:
         self._given_up: set[str] = set()  # kinds whose zygote ends with the last life it has forked
         self._jailer = Jailer(host, index)
         self._poll = Poll()
-        self._zygotes = Zygotes(host.proc, self._poll, self._on_zygote)
+        self._zygotes = Zygotes(host.proc, self._poll, self._on_zygote, partial(host.enter_group, index))
         self._processes = ProcessTable(host.proc, self._zygotes)
         self._preforked = Preforked(host, self._jailer, self._zygotes, self._lives)
         self._watchdog = Watchdog(self._lives, self._processes, self._zygotes)

@@ -18,10 +18,12 @@ from sandbox.supervisor.poll import Poll
 
 
 class Zygotes:
-    """The zygotes that live. `on_word` is called when one has said something, or died."""
+    """The zygotes that live. `on_word` is called when one has said something, or died; `enter_group` in one we fork."""
 
-    def __init__(self, proc: int, poll: Poll, on_word: Callable[[Zygote], None]) -> None:
-        self._proc, self._poll, self._on_word = proc, poll, on_word
+    def __init__(
+        self, proc: int, poll: Poll, on_word: Callable[[Zygote], None], enter_group: Callable[[], None]
+    ) -> None:
+        self._proc, self._poll, self._on_word, self._enter_group = proc, poll, on_word, enter_group
         self._by_kind: dict[str, Zygote] = {}  # by kind
 
     def fork_bare(self) -> None:
@@ -30,6 +32,7 @@ class Zygotes:
         def child() -> NoReturn:
             signal.signal(signal.SIGCHLD, signal.SIG_DFL)
             linux.prctl(linux.PR_SET_PDEATHSIG, signal.SIGKILL)
+            self._enter_group()
             linux.close_all_except(theirs.fileno(), self._proc)
             serve_forks(theirs, self._proc)
 
