@@ -85,7 +85,8 @@ async def _try_out() -> list[str]:
     try:
         await engine.start()
         result = await engine.run(ExecRequest(code="6 * 7", limits=Limits(wall_seconds=5)))
-        ran = f"jail    works: a program ran in {result.wall_seconds * 1000:.0f} ms: {result.status}, value {result.value}"
+        took = f"{result.wall_seconds * 1000:.0f} ms"
+        ran = f"jail    works: a program ran in {took}: {result.status}, value {result.value}"
         session = await engine.open_session()
         try:
             await engine.fork_session(session)
