@@ -213,8 +213,8 @@ def hear(line: socket.socket, who: str) -> tuple[int, int]:
     if data.startswith(b'{"failed"'):
         raise SandboxUnavailable(
             "this machine lets no session be forked: it takes user namespaces (sysctl user.max_user_namespaces; "
-            "kernel.unprivileged_userns_clone=1 on older Debian) at most 30 deep, and that no seccomp filter around the "
-            f"sandbox asks an agent (a container manager's may). It said: {data[:200]!r}"
+            "kernel.unprivileged_userns_clone=1 on older Debian) at most 30 deep, and that no seccomp filter around "
+            f"the sandbox asks an agent (a container manager's may). It said: {data[:200]!r}"
         )
     raise SessionBusy(f"the session did not fork; it said {data[:200]!r}")
 
