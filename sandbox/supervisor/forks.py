@@ -27,6 +27,7 @@ from sandbox.supervisor.poll import Poll
 from sandbox.supervisor.process_table import ProcessTable
 from sandbox.supervisor.rest import Rest
 
+_TIDY_SECONDS = 0.01  # after a fork: first comes what the branch and its parent are asked for next
 _LOST = "the session ended before it could be forked"
 
 
@@ -58,6 +59,8 @@ class Forks:
         self._host, self._jailer, self._processes = host, jailer, processes
         self._poll, self._outbox, self._rest, self._adopt = poll, outbox, rest, adopt
         self._under_way: list[Fork] = []
+        self._done: list[Furnisher] = []  # to be ended
+        self._tidy_at = math.inf
         self._ready = Furnisher(host.proc) if host.isolated else None
 
     def begin(self, name: str, parent: Life | None) -> None:
@@ -91,11 +94,13 @@ class Forks:
         return any(fork.parent.pid == pid and fork.jail is None for fork in self._under_way)
 
     def seconds_to_deadline(self) -> float:
-        return min((fork.deadline - time.monotonic() for fork in self._under_way), default=math.inf)
+        return min([self._tidy_at, *(fork.deadline for fork in self._under_way)]) - time.monotonic()
 
     def end_overdue(self) -> None:
-        """Refuse those that have not come on in time."""
+        """Refuse those that have not come on in time; tidy up behind those that are done."""
         now = time.monotonic()
+        if now >= self._tidy_at:
+            self._tidy()
         for fork in [fork for fork in self._under_way if now > fork.deadline]:
             took = "copy its files" if fork.jail else "fork"
             self._give_up(fork, SessionBusy(f"the session did not {took} in time"))
@@ -145,6 +150,7 @@ class Forks:
 
     def _give_up(self, fork: Fork, error: SandboxError | OSError) -> None:
         self._close(fork)
+        self._tidy()  # now: its furnisher may hang in what the session has put in its way
         if fork.jail is not None:
             with contextlib.suppress(TimeoutError):
                 fork.jail.end()
@@ -154,8 +160,15 @@ class Forks:
         self._under_way.remove(fork)
         self._rest.begin(fork.parent)
         self._poll.unwatch(fork.furnisher.line.fileno())
-        fork.furnisher.close()
-        if self._ready is None:  # while nobody waits for the next
+        self._done.append(fork.furnisher)
+        self._tidy_at = min(self._tidy_at, time.monotonic() + _TIDY_SECONDS)
+
+    def _tidy(self) -> None:
+        """End the furnishers that are done with, and have the next one ready."""
+        self._tidy_at = math.inf
+        while self._done:
+            self._done.pop().close()
+        if self._ready is None:
             with contextlib.suppress(OSError):  # the fork that needs one will say why it cannot be had
                 self._ready = Furnisher(self._host.proc)
 
