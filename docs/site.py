@@ -128,8 +128,9 @@ def _flags(parser: Any) -> Iterator[str]:
             default = said[1] if said else _default(action)
             yield f"| {_cell(names)} | {default} | {_cell(DEFAULT.sub('', text) + choices)} |"
         yield ""
-    if parser.epilog and parser.epilog.startswith("examples:"):
-        yield from ("```sh", *(line.strip() for line in parser.epilog.splitlines()[1:]), "```", "")
+    _, found, lines = (parser.epilog or "").partition("examples:\n")
+    if found:
+        yield from ("```sh", *(line.strip() for line in lines.splitlines()), "```", "")
 
 
 def _default(action: argparse.Action) -> str:

@@ -41,8 +41,9 @@ def whole_parser(commands: Mapping[str, str]) -> Parser:
     for name, purpose in commands.items():
         parser = importlib.import_module(f"{name}.__main__").parser()
         below.add_parser(
-            name, help=purpose, parents=[parser], add_help=False, prog=parser.prog, description=parser.description
-        )
+            name, help=purpose, parents=[parser], add_help=False, prog=parser.prog, usage=parser.usage,
+            description=parser.description, epilog=parser.epilog,
+        )  # fmt: skip
     return whole
 
 

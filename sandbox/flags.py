@@ -53,7 +53,8 @@ class Parser(argparse.ArgumentParser):
         super().__init__(**options)
         if examples:
             lines = [f"  {self.prog} {line.strip()}".rstrip() for line in examples.strip().splitlines()]
-            self.epilog = "\n".join(["examples:", *lines])
+            about = f"{self.epilog.strip()}\n\n" if self.epilog else ""
+            self.epilog = about + "\n".join(["examples:", *lines])
         self._takes_file = config
         if config:
             self.add_argument(
@@ -62,6 +63,8 @@ class Parser(argparse.ArgumentParser):
 
     def usage_line(self) -> str:
         """What must be given; flags by the dozen would say nothing."""
+        if self.usage is not None:
+            return self.usage % {"prog": self.prog}
         needed = [
             f"{one.option_strings[0]} {one.metavar or one.dest.upper()}"
             for one in self._actions
@@ -75,7 +78,7 @@ class Parser(argparse.ArgumentParser):
         return " ".join([self.prog, *positional, *needed, "[FLAG …]"])
 
     def format_help(self) -> str:
-        self.usage = self.usage or self.usage_line().replace("%", "%%")
+        self.usage = self.usage_line().replace("%", "%%")
         return super().format_help()
 
     def error(self, message: str) -> NoReturn:

@@ -27,6 +27,14 @@ from sandbox.flags import Parser, of_kind, program, unknown_key, version
 from trainer import config as settings
 from trainer.config import TrainConfig
 
+# first setting of each group in the help
+_GROUPS = {
+    "data": "what is trained",
+    "steps": "how long, and on what",
+    "learning_rate": "the optimiser",
+    "precision": "how it is computed",
+    "checkpoint_every": "while it runs",
+}
 _EITHER = (("model", "init"), ("steps", "epochs"))  # one given on the command line sets aside the other in the file
 
 
@@ -66,21 +74,30 @@ def parser() -> Parser:
     whole = Parser(
         prog=program("trainer"),
         description="Turn a mixture into a trained model. The defaults are the DeepSeekMath-Instruct recipe.",
-        epilog=(settings.__doc__ or "").partition("\n\n")[2],
+        usage="%(prog)s --data DATA --out OUT (--model MODEL | --init NAME) [FLAG …]",
+        epilog=(settings.__doc__ or "").split("\n\n")[1],
         argument_default=argparse.SUPPRESS,
+        examples="""
+            --model deepseek-ai/deepseek-math-7b-base --data runs/mix --epochs 3 --out runs/sft
+            --config recipe.toml --steps 20
+            --config runs/sft/run.json --out runs/sft-again
+        """,
     )
     whole.add_argument("--version", action="version", version=version())
     whole.add_argument(
         "--config", type=Path, metavar="FILE", help="TOML with the flags' names, or another run's run.json; flags win"
     )
+    add = whole.add_argument
     for entry in fields(TrainConfig):
+        if entry.name in _GROUPS:
+            add = whole.add_argument_group(_GROUPS[entry.name]).add_argument
         name = "--" + entry.name.replace("_", "-")
         kind, choices, text = _kind(entry.name)
         if kind is bool:
             shown = f"{text} (default {'yes' if entry.default else 'no'})"
-            whole.add_argument(name, action=argparse.BooleanOptionalAction, help=shown)
+            add(name, action=argparse.BooleanOptionalAction, help=shown)
             continue
-        whole.add_argument(
+        add(
             name,
             type=kind,
             choices=choices,
