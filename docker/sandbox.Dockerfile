@@ -24,8 +24,8 @@ RUN export PIP_CERT=/etc/ssl/certs/ca-certificates.crt PIP_NO_CACHE_DIR=1 PIP_DI
     # numpy and sympy import their own `testing`, which stays; so do the modules that are not named tests.
     && find . -depth -type d \( -name tests -o -name test \) ! -path './sympy/testing/*' -exec rm -rf {} + \
     && rm -rf pip pip-* setuptools setuptools-* pkg_resources _distutils_hack distutils-precedence.pth \
-    # Without the AVIF codec Pillow still reads and writes all else.
-    && rm -rf matplotlib/mpl-data/sample_data numpy/_core/include PIL/_avif* pillow.libs/libavif* \
+    # Without the AVIF codec Pillow still reads and writes all else; /docs shows Swagger UI, not Redoc.
+    && rm -rf fastapi_offline/static/redoc* matplotlib/mpl-data/sample_data numpy/_core/include PIL/_avif* pillow.libs/libavif* \
     # The system has its own time zones, and scipy brings two of numpy's libraries a second time.
     && rm -rf *.dist-info/RECORD *.dist-info/sboms tzdata/zoneinfo pytz/zoneinfo \
     && ln -s /usr/share/zoneinfo pytz/zoneinfo \

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import fcntl
+import re
 import subprocess
 import sys
 import tempfile
@@ -53,7 +54,8 @@ def image(engine: Any) -> Any:
     command = "docker build -q --network host -f docker/sandbox.Dockerfile -t soroban-sandbox ."
     with BUILDING.open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
-        if not list(wheels.glob("*.whl")):
+        locked = re.findall(r"^([a-z0-9-]+)==", (ROOT / "docker" / "sandbox.lock").read_text(), re.MULTILINE)
+        if set(locked) - {path.name.split("-")[0].lower().replace("_", "-") for path in wheels.glob("*.whl")}:
             # With this machine's pip, which knows its index and its certificates; the build then asks nobody.
             subprocess.run(
                 [sys.executable, "-m", "pip", "download", "-q", "--require-hashes", "--only-binary", ":all:",
