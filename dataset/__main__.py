@@ -58,7 +58,7 @@ def parser() -> Parser:
     demo = build.add_argument_group("of the source demo")
     demo.add_argument("--problems", type=int, default=2750, help="training problems, three solutions each")
     demo.add_argument("--test-problems", type=int, default=200, help="fresh problems for the exam")
-    demo.add_argument("--seed", type=int, default=0, help="another seed makes other problems")
+    demo.add_argument("--seed", type=int, default=0, help="another seed makes different problems")
     demo.add_argument("--spoiled", type=float, default=0.15, help="share of solutions spoiled on purpose")
 
     verify = commands.add_parser(
@@ -88,12 +88,16 @@ def parser() -> Parser:
     running.add_argument("--sandbox", metavar="URL[,URL…]", help="sandbox servers (default: one in each worker)")
     running.add_argument("--workers", type=int, default=len(os.sched_getaffinity(0)), help="processes")
     running.add_argument(
-        "--patience", type=float, default=60.0, metavar="SECONDS", help="wait out sandbox trouble so long, then stop"
+        "--patience",
+        type=float,
+        default=60.0,
+        metavar="SECONDS",
+        help="how long a sandbox may be away before the run stops",
     )
     running.add_argument("--cpu-seconds", type=float, default=10.0, help="how long one program may compute")
     running.add_argument(
         "--wall-seconds", type=float, default=60.0,
-        help="when it must have ended, waiting included: enough that a busy machine drops nothing",
+        help="longest run of one program on the clock; long, so that a busy machine drops nothing",
     )  # fmt: skip
 
     mix = commands.add_parser(
@@ -111,7 +115,7 @@ def parser() -> Parser:
         type=Path,
         nargs="*",
         metavar="FILE",
-        help="refuse what these ask, too, beside the benchmarks whose fingerprints ship; alone: check nothing",
+        help="also refuse the questions of these files; without a file: check no benchmark, not even those that ship",
     )
     mix.add_argument(
         "--format",

@@ -41,8 +41,8 @@ def parser() -> Parser:
         "--data-dir", type=Path, help="folder with the benchmarks' files (default: where `dataset fetch` puts them)"
     )
     run.add_argument("--hub", action="store_true", help="fetch problems that are not there, first")
-    run.add_argument("--tools", action="store_true", help="with the sandbox as a tool")
-    run.add_argument("--no-tools", action="store_true", help="without; give both to measure both")
+    run.add_argument("--tools", action="store_true", help="the model may run programs in the sandbox")
+    run.add_argument("--no-tools", action="store_true", help="the model has no tools; give both flags to measure both")
     _add_generation(run, temperature=0.0)
     _add_format(run)
 
@@ -53,8 +53,15 @@ def parser() -> Parser:
         """,
     )  # fmt: skip
     sample.add_argument("--problems", type=Path, required=True, help="problems.jsonl of `dataset build`")
-    sample.add_argument("--style", choices=get_args(Style), required=True, help="in words, by a program, by turns")
-    sample.add_argument("--keep", type=int, default=4, help="distinct right solutions kept of a problem, at most")
+    sample.add_argument(
+        "--style",
+        choices=get_args(Style),
+        required=True,
+        help="in words (cot), as a program (pot), or both by turns (tir)",
+    )
+    sample.add_argument(
+        "--keep", type=int, default=4, help="keep at most so many different right solutions of a problem"
+    )
     _add_generation(sample, temperature=0.7)
 
     table = commands.add_parser(
@@ -77,7 +84,9 @@ def parser() -> Parser:
     )  # fmt: skip
     compare.add_argument("first", type=Path, metavar="RUN_A", help="folder of results")
     compare.add_argument("second", type=Path, metavar="RUN_B", help="folder of results")
-    compare.add_argument("--list", type=int, default=20, help="problems won and lost to list, each")
+    compare.add_argument(
+        "--list", type=int, default=20, help="how many of the problems won, and of those lost, are listed"
+    )
     compare.add_argument("--report", type=Path, metavar="FILE", help="write an HTML page that shows both side by side")
     _add_format(compare)
 
@@ -132,11 +141,17 @@ def _add_generation(command: Parser, *, temperature: float) -> None:
 
     add = command.add_argument_group("the exam").add_argument
     add("--protocol", default="default", help=f"rules: {', '.join(PROTOCOLS)}")
-    add("--new-tokens", type=int, help="the model's own tokens in a solution (default: the protocol's)")
-    add("--programs", type=int, help="outputs that the model may read (default: the protocol's)")
+    add("--new-tokens", type=int, help="most tokens that the model may write in a solution (default: the protocol's)")
+    add("--programs", type=int, help="most programs whose output the model is shown (default: the protocol's)")
     add("--system", metavar="TEXT", help="a system message before every question")
     add("--chat-template", type=Path, metavar="FILE", help="a Jinja template in the place of the tokenizer's own")
-    add("--template-option", action="append", default=[], metavar="K=V", help="for it, such as enable_thinking=false")
+    add(
+        "--template-option",
+        action="append",
+        default=[],
+        metavar="K=V",
+        help="a switch of the template, such as enable_thinking=false",
+    )
 
     add = command.add_argument_group("sampling").add_argument
     add("--samples", type=int, default=1, help="solutions of each problem")
@@ -145,7 +160,11 @@ def _add_generation(command: Parser, *, temperature: float) -> None:
     add("--top-k", type=int, help="the K likeliest tokens (default: 0, all)")
     add("--min-p", type=float, help="tokens at least this share as likely as the likeliest (default: 0, all)")
     add("--repetition-penalty", type=float, help="divides the logits of tokens seen before (default: 1, none)")
-    add("--model-sampling", action="store_true", help="what these flags leave out: from generation_config.json")
+    add(
+        "--model-sampling",
+        action="store_true",
+        help="take what these flags leave out from the model's generation_config.json",
+    )
 
     add = command.add_argument_group("what answers").add_argument
     add("--backend", help=f"one of {', '.join(BACKENDS)} (default: vllm where installed)")

@@ -127,24 +127,37 @@ def parser() -> Parser:
     _add_isolation(command)
     command.add_argument("--workers", type=int, help="programs at a time (default: one a core)")
     command.add_argument(
-        "--processes", type=int, default=default.processes, help="that answer on the one port; one for 6 workers or so"
+        "--processes",
+        type=int,
+        default=default.processes,
+        help="server processes that share the port; one for every 6 workers",
     )
-    command.add_argument("--preload", default=",".join(default.preload), help="modules every run finds loaded")
+    command.add_argument(
+        "--preload", default=",".join(default.preload), help="modules that are loaded already when a program starts"
+    )
     address = command.add_argument_group("address")
     address.add_argument("--host", default=default.host, help="address to listen on; beyond loopback needs a token")
     address.add_argument("--port", type=int, default=default.port, help="0: any free one")
     address.add_argument("--uds", metavar="PATH", help="listen on a unix socket instead of a port; needs no token")
     address.add_argument("--token-file", metavar="FILE", help="file with the token that clients must bring")
     bounds = command.add_argument_group("bounds")
-    bounds.add_argument("--max-queue", type=int, default=default.max_queue, help="programs that may wait")
-    bounds.add_argument("--max-sessions", type=int, default=default.max_sessions, help="live sessions")
+    bounds.add_argument("--max-queue", type=int, default=default.max_queue, help="programs that may wait for a worker")
     bounds.add_argument(
-        "--session-ttl-seconds", type=float, default=default.session_ttl_seconds, help="idle time that ends a session"
+        "--max-sessions",
+        type=int,
+        default=default.max_sessions,
+        help="sessions at a time; beyond them the one idle longest ends",
+    )
+    bounds.add_argument(
+        "--session-ttl-seconds",
+        type=float,
+        default=default.session_ttl_seconds,
+        help="a session ends after so long without a cell",
     )
     bounds.add_argument("--max-body-bytes", type=int, default=default.max_body_bytes, help="largest request")
     bounds.add_argument("--max-connections", type=int, default=default.max_connections, help="of each process")
     bounds.add_argument(
-        "--drain-seconds", type=int, default=default.drain_seconds, help="SIGTERM waits for running work"
+        "--drain-seconds", type=int, default=default.drain_seconds, help="how long SIGTERM waits for running programs"
     )
 
     command = commands.add_parser(
@@ -177,8 +190,12 @@ def parser() -> Parser:
         "--mode", choices=("notebook", "script"), default="script", help="notebook: show the last expression"
     )
     command.add_argument("--seed", type=int, default=0, help="of Python's and numpy's random numbers")
-    command.add_argument("--wall-seconds", type=float, default=Limits().wall_seconds, help="on the clock and the CPU")
-    command.add_argument("--memory-mib", type=int, default=Limits().memory_bytes >> 20, help="memory it may use")
+    command.add_argument(
+        "--wall-seconds", type=float, default=Limits().wall_seconds, help="longest run, on the clock and of the CPU"
+    )
+    command.add_argument(
+        "--memory-mib", type=int, default=Limits().memory_bytes >> 20, help="most memory of the program"
+    )
     command.add_argument(
         "--patience", type=float, default=60.0, metavar="SECONDS", help="how long a server may be full or away"
     )
@@ -195,7 +212,7 @@ def _add_isolation(command: Parser) -> None:
         "--isolation",
         choices=("auto", "jail", "pod", "none"),
         default=ServerConfig().isolation,
-        help="auto: the best this machine offers, and refuse if it offers none. none: no boundary, for trusted code",
+        help="auto: the strongest that this machine offers, or an error. none: no walls at all, for code you trust",
     )
 
 
