@@ -24,10 +24,11 @@ from dataset.types import Style
 from dataset.verification.outputs import same_output
 from evaluator.benchmarks import BENCHMARKS
 from evaluator.benchmarks.types import load
+from evaluator.config import RunConfig
 from evaluator.models.replay import ReplayModel
 from evaluator.models.types import Sampling
 from evaluator.protocols import PROTOCOLS, Protocol
-from evaluator.results import Result, RunConfig, read_results
+from evaluator.results import Result, read_results
 from evaluator.run import Exam, Means, run_exams
 from sandbox import AsyncSandbox
 from sandbox.render import Profile

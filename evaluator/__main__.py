@@ -19,6 +19,7 @@ from evaluator.asked import deciding, model_options, sampling
 from evaluator.benchmarks import BENCHMARKS, find_benchmark
 from evaluator.benchmarks.types import load
 from evaluator.compare import compare_folders, comparison_tables
+from evaluator.config import RunConfig, fingerprint_model
 from evaluator.export import export
 from evaluator.export.dataset import push
 from evaluator.formats import written
@@ -29,7 +30,7 @@ from evaluator.models.types import Model, ModelDied
 from evaluator.protocols import check_style, find_protocol
 from evaluator.regrade import regrade
 from evaluator.report import write_report
-from evaluator.results import RunConfig, find_runs, fingerprint_model, read_results
+from evaluator.results import find_runs, read_results
 from evaluator.run import Exam, Means, finish, run_exams
 from evaluator.sample import CANDIDATES, write_candidates
 from evaluator.scores import read_run

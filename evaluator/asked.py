@@ -11,10 +11,10 @@ from pathlib import Path
 from typing import Any
 
 from evaluator.arguments import model_urls
+from evaluator.config import fingerprint_model
 from evaluator.models.chat import GENERATION_CONFIG, generation_config
 from evaluator.models.types import ModelOptions, Sampling
 from evaluator.protocols import Protocol
-from evaluator.results import fingerprint_model
 from sandbox.errors import InputError
 
 

@@ -11,16 +11,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from dataset.files import MANIFEST
-from evaluator.results import (
-    CONFIG,
-    Result,
-    ResultFile,
-    RunConfig,
-    read_config,
-    read_results,
-    refuse_other,
-    sort_results,
-)
+from evaluator.config import CONFIG, RunConfig, read_config, refuse_other
+from evaluator.results import Result, ResultFile, read_results, sort_results
 from sandbox.errors import InputError
 
 

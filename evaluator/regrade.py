@@ -5,8 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from evaluator.config import read_config, write_config
 from evaluator.grade import grade, grader_version
-from evaluator.results import Result, read_config, read_results, write_config, write_results
+from evaluator.results import Result, read_results, write_results
 
 
 @dataclass(frozen=True, kw_only=True)

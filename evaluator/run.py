@@ -21,10 +21,11 @@ from dataset.files import MANIFEST, Manifest, read_manifest, sha256, versions
 from dataset.progress import Progress
 from dataset.types import Problem
 from evaluator.admission import Admission
+from evaluator.config import RunConfig
 from evaluator.grade import grade
 from evaluator.models.types import Model, ModelDied, ModelError, Sampling
 from evaluator.protocols import Protocol
-from evaluator.results import RESULTS, Result, ResultFile, RunConfig, result_of, sort_results
+from evaluator.results import RESULTS, Result, ResultFile, result_of, sort_results
 from evaluator.solve import solve
 from sandbox.client import AsyncSandbox
 from sandbox.errors import BadRequest, SandboxError

@@ -13,7 +13,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from evaluator.benchmarks import BENCHMARKS
-from evaluator.results import Result, RunConfig, read_results
+from evaluator.config import RunConfig
+from evaluator.results import Result, read_results
 from evaluator.significance import difference_interval, mcnemar, share_interval, sign_flip, wilson
 
 __all__ = ["PARTS", "Paired", "Run", "Score", "mcnemar", "paired", "read_run", "score", "score_by", "wilson"]

@@ -14,8 +14,9 @@ import pytest
 from dataset.types import Verdict
 from evaluator.__main__ import main
 from evaluator.compare import compare, comparison_tables, pairs_table, verdict
+from evaluator.config import write_config
 from evaluator.grade import Grade
-from evaluator.results import Result, write_config, write_results
+from evaluator.results import Result, write_results
 from evaluator.scores import Run, paired, read_run
 from sandbox.command import run_command
 from sandbox.errors import InputError

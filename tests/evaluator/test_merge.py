@@ -13,11 +13,12 @@ import pytest
 
 import dataset
 from dataset.types import Problem
+from evaluator.config import CONFIG as CONFIG_FILE
+from evaluator.config import read_config
 from evaluator.grade import grader_version
 from evaluator.merge import merge
 from evaluator.regrade import regrade
-from evaluator.results import CONFIG as CONFIG_FILE
-from evaluator.results import RESULTS, read_config, read_results
+from evaluator.results import RESULTS, read_results
 from evaluator.scores import read_run
 from sandbox import InputError
 from tests.evaluator.scripted import Scripted

@@ -22,7 +22,7 @@ from tokenizers import Tokenizer
 from dataset.transcript import STOP
 from dataset.types import Problem
 from evaluator.__main__ import main
-from evaluator.models import openai
+from evaluator.models import servers as several_servers
 from evaluator.models.openai import open_openai
 from evaluator.models.types import ModelDied, ModelError, ModelOptions, Sampling
 from evaluator.results import RESULTS, Result, read_results
@@ -194,7 +194,7 @@ def test_conversations_are_spread_by_load_and_each_stays_with_its_server(
 def test_a_frozen_server_is_given_up_for_the_other(
     folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(openai, "_LOOK_SECONDS", 0.3)
+    monkeypatch.setattr(several_servers, "_LOOK_SECONDS", 0.3)
     servers = [Elsewhere(folder), Elsewhere(folder)]
     try:
         model = open_openai("abacus", options(folder, *(server.url for server in servers)))

@@ -17,7 +17,8 @@ import pytest
 
 from bench.real_model import fetch_wheel
 from dataset.types import Problem
-from evaluator.results import Result, RunConfig, read_results
+from evaluator.config import RunConfig
+from evaluator.results import Result, read_results
 from tests.evaluator.real_server import vllm_server
 
 pytestmark = [pytest.mark.slow, pytest.mark.engine, pytest.mark.timeout(1500)]

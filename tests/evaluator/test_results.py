@@ -20,10 +20,11 @@ import pytest
 from bench.model_server import lasting
 from dataset.files import MANIFEST
 from dataset.types import Problem
+from evaluator.config import RunConfig, fingerprint_model, read_config
 from evaluator.models.types import Generation, ModelDied, ModelError, Sampling
 from evaluator.protocols import PROTOCOLS
 from evaluator.regrade import regrade
-from evaluator.results import RESULTS, ResultFile, RunConfig, fingerprint_model, read_config, read_results
+from evaluator.results import RESULTS, ResultFile, read_results
 from evaluator.run import Exam, Means, run_exams
 from evaluator.scores import read_run
 from sandbox import AsyncSandbox, InputError
