@@ -112,8 +112,9 @@ const FORMULA = new RegExp([
   /(\\boxed\{(?:[^{}]|\{(?:[^{}]|\{[^{}]*\})*\})*\})/,
   /(?<![\\$])\$(?!\s)((?:\\.|[^$\\\n]|\n(?!\n))+?)(?<!\s)\$(?!\d)/,
 ].map((part) => part.source).join("|"), "g");
-function rich(element, text) {
+function rich(element, text, mask) {
   let end = 0;
+  const plain = (from, to) => mask ? marked(element, text.slice(from, to), mask.subarray(from, to)) : element.append(text.slice(from, to));
   for (const match of wish.formulas ? text.matchAll(FORMULA) : []) {
     const formula = match[1] ?? match[2] ?? match[3] ?? match[4] ?? match[6] ?? match[7];
     const span = make("span");
@@ -121,10 +122,14 @@ function rich(element, text) {
       const displayMode = match[1] !== undefined || match[2] !== undefined || match[4] !== undefined;
       katex.render(formula, span, { displayMode, strict: "ignore", trust: false, maxSize: 20, maxExpand: 300 });
     } catch { continue; }  // no formula that can be read: it stays as it is written
-    element.append(text.slice(end, match.index), span);
+    plain(end, match.index);
     end = match.index + match[0].length;
+    // A formula of which a part differs is marked whole.
+    const differs = mask?.subarray(match.index, end).includes(1), mark = make("mark");
+    if (differs) mark.append(span);
+    element.append(differs ? mark : span);
   }
-  element.append(text.slice(end));
+  plain(end, text.length);
 }
 
 // What of two texts is not in the other: by lines, then by words where lines differ. True: the character is theirs alone.
@@ -207,8 +212,8 @@ function solution(s, mask) {
     const turn = make("div", undefined, `turn ${kind}`), body = kind === "text" ? turn : make("pre");
     if (kind !== "text") turn.append(make("b", name ?? kind), body);
     if (kind === "code") { const button = press("copy", (b) => copy(text, b)); button.className = "copy"; turn.append(button); }
-    if (mask) marked(body, text, mask.subarray(offset, offset + text.length));
-    else if (kind === "text") rich(body, text); else body.textContent = text;
+    const mine = mask?.subarray(offset, offset + text.length);
+    if (kind === "text") rich(body, text, mine); else if (mine) marked(body, text, mine); else body.textContent = text;
     offset += text.length + 1;
     view.append(turn);
   }
@@ -304,8 +309,11 @@ function follow() {
   const [run, sample, ...id] = (asked.get("s") ?? "").split("/");
   const name = id.join("/"), found = samples.find((s) => s.run === Number(run) && s.sample === Number(sample) && s.id === name);
   if (!found) return;
+  while (!rows.has(found) && shown < matching.length) more();
   const [otherRun, otherSample] = (asked.get("b") ?? "").split("/").map(Number);
   show(found, found.p.samples.find((o) => o.run === otherRun && o.sample === otherSample) ?? null);
+  rows.get(found)?.scrollIntoView({ block: "nearest" });
+  at("transcripts").scrollIntoView();  // who follows a link wants the sample, not the tables above
 }
 for (const id of FILTERS.slice(0, -1)) at(id).onchange = filter;
 for (const button of document.querySelectorAll(".jump")) button.onclick = () => {

@@ -132,6 +132,7 @@ timed("pair", () => choose("pair", "0-1")); facts.pair = count();
 timed("won", () => choose("outcome", "won")); facts.won = count();
 choose("outcome", ""); choose("pair", ""); timed("sort", () => choose("order", "longest")); timed("export", exported);
 timed("link", () => { location.hash = "#s=1/0/q%2F4999&b=0/0"; follow(); }); facts.linked = at("one").innerText;
+facts.current = rows.get(current) === document.querySelector("#list [aria-current]");
 document.documentElement.dataset.facts = JSON.stringify(facts);
 </script>
 """
@@ -170,6 +171,7 @@ def test_filters_search_and_transcripts_work_in_a_browser_with_10_000_samples_wi
     # the second run has more right where n is odd and divides by 3; pairs list each problem once
     assert (facts["pair"], facts["won"]) == (5000, 833)
     assert facts["linked"].startswith("q/4999 · side by side")
+    assert facts["current"], "the list does not show the sample that a link opened"
     print({name: round(ms) for name, ms in facts.items() if name.endswith("_ms")})  # for docs/log.md: pytest -s
     slow = {name: ms for name, ms in facts.items() if name.endswith("_ms") and ms > 2000}
     assert not slow
@@ -233,6 +235,9 @@ const marked_in = (n) => [...document.querySelectorAll(`.columns > div:nth-child
 const marks = (n) => marked_in(n).map((m) => m.textContent).join("");
 facts.columns = document.querySelectorAll(".columns > div").length;
 facts.only_first = marks(1); facts.only_second = marks(2);
+facts.drawn = document.querySelectorAll(".columns mark .katex").length;
+facts.scrolled = at("transcripts").getBoundingClientRect().top;
+facts.listed = rows.get(current)?.getAttribute("aria-current");
 const key = (k) => document.dispatchEvent(new KeyboardEvent("keydown", { key: k }));
 key("c"); facts.alone = document.querySelectorAll(".columns").length;
 show(samples[0], null);
@@ -265,6 +270,8 @@ def test_two_runs_are_read_side_by_side_with_formulas_links_keys_and_an_export(t
     assert facts["opened"].startswith("q/0 · side by side")
     assert (facts["columns"], facts["alone"], facts["hash"]) == (2, 0, "#s=1/0/q%2F0&b=0/0")
     assert "frac" in facts["only_first"]
+    assert facts["drawn"] > 0, "beside another solution, formulas are not drawn"
+    assert (abs(facts["scrolled"]) < 5, facts["listed"]) == (True, "true"), "a link opens the page above its sample"
     assert "print" in facts["only_second"]
     assert "Tom pays" not in facts["only_first"] + facts["only_second"]
     assert (facts["formulas"], facts["display"], facts["money"], facts["raw"]) == (3, 1, True, 0)
