@@ -14,7 +14,7 @@ from typing import Any
 
 from dataset.chat import ChatFormat
 from dataset.transcript import STOP
-from evaluator.models.chat import open_chat, template_fact
+from evaluator.models.chat import hub_commit, open_chat, template_fact
 from evaluator.models.tokens import end_at_stop
 from evaluator.models.types import Generation, ModelError, ModelOptions, Sampling
 from sandbox.errors import InputError
@@ -78,7 +78,7 @@ def open_transformers(name: str, options: ModelOptions) -> TransformersModel:
         "dtype": str(model.dtype).removeprefix("torch."),
         "context_tokens": min(options.context_tokens or longest, longest),
         "quantization": quantization and quantization.get("quant_method"),
-        "commit": getattr(model.config, "_commit_hash", None),
+        "commit": hub_commit(name, options.revision),
         "chat_template": template_fact(chat, options),
     }
     about = {"torch": torch.__version__, "device": torch.cuda.get_device_name(0) if on_gpu else "cpu"}

@@ -26,7 +26,7 @@ from typing import Any
 from dataset.chat import ChatFormat
 from dataset.transcript import STOP
 from evaluator.models.adapter import adapter_rank
-from evaluator.models.chat import open_chat, template_fact
+from evaluator.models.chat import hub_commit, open_chat, template_fact
 from evaluator.models.lifeline import Lifeline
 from evaluator.models.replicas import Replicas
 from evaluator.models.tokens import end_at_stop
@@ -121,7 +121,7 @@ def _start(name: str, options: ModelOptions, config: Any, version: str, about: M
         "dtype": str(config.model_config.dtype).removeprefix("torch."),
         "context_tokens": config.model_config.max_model_len,
         "quantization": config.model_config.quantization,
-        "commit": getattr(config.model_config.hf_config, "_commit_hash", None),
+        "commit": hub_commit(name, options.revision),
         "chat_template": template_fact(chat, options),
     }
     lora = None

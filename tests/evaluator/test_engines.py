@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -178,10 +179,13 @@ def test_what_a_backend_cannot_do_is_refused_before_it_starts(backend: str, opti
         check_model("m", backend, options)
 
 
-def run_command(folder: Path, problems: Path, out: Path, *flags: str) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "evaluator", "run", "--model", str(folder), "--benchmark", "demo", "--tools"]
+def run_command(
+    model: Path | str, problems: Path, out: Path, *flags: str, **environment: str
+) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "evaluator", "run", "--model", str(model), "--benchmark", "demo", "--tools"]
     command += ["--file", str(problems), "--out", str(out), "--quiet", *flags]
-    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    env = os.environ | environment
+    return subprocess.run(command, cwd=ROOT, env=env, capture_output=True, text=True, check=False)
 
 
 @pytest.fixture(scope="module")
@@ -216,3 +220,78 @@ def test_an_option_that_vllm_does_not_know_is_named_in_one_line(tiny_model: Path
     told = "error: --engine max_num_seq: vLLM has no such option; did you mean max_num_seqs?"
     assert (done.returncode, done.stderr.strip().splitlines()[-1]) == (2, told)
     assert "Traceback" not in done.stderr
+
+
+@pytest.mark.engine
+@pytest.mark.skipif(find_spec("vllm") is None, reason="vLLM is not installed on this machine")
+@pytest.mark.timeout(1200)
+def test_a_quantised_model_is_read_as_it_is_and_its_method_is_in_the_key(
+    tiny_model: Path, many: Path, tmp_path: Path
+) -> None:
+    """Eight bits a weight and a scale a row, in compressed-tensors' form; the tiny model knows its answers by heart."""
+    quantised = quantise(tiny_model, tmp_path / "quantised")
+    done = run_command(quantised, many, tmp_path / "out", "--limit", "3", "--new-tokens", "200")
+    assert done.returncode == 0, done.stderr[-3000:]
+    config, results = read_results(tmp_path / "out" / "demo-tools")
+    assert config.engine["quantization"] == "compressed-tensors"
+    assert config.key != replace(config, engine={**config.engine, "quantization": None}).key
+    assert [result.correct for result in results] == [True] * 3
+
+
+def quantise(folder: Path, out: Path) -> Path:
+    """The model in `folder` with its layers' weights in eight bits, in `out`."""
+    from safetensors.torch import load_file, save_file
+
+    shutil.copytree(folder, out)
+    weights = {}
+    for name, weight in load_file(folder / "model.safetensors").items():
+        weights[name] = weight
+        if "_proj.weight" in name:
+            scale = weight.abs().amax(1, keepdim=True) / 127
+            weights |= {name: (weight / scale).round().to(torch.int8), f"{name}_scale": scale}
+    save_file(weights, out / "model.safetensors", {"format": "pt"})
+    how = {"num_bits": 8, "type": "int", "symmetric": True}
+    layers = {
+        "weights": how | {"strategy": "channel"},
+        "input_activations": how | {"strategy": "token", "dynamic": True},
+    }
+    config = json.loads((out / "config.json").read_text())
+    config["quantization_config"] = {
+        "quant_method": "compressed-tensors",
+        "format": "int-quantized",
+        "quantization_status": "compressed",
+        "ignore": ["lm_head"],
+        "config_groups": {"group_0": {"targets": ["Linear"], **layers}},
+    }
+    (out / "config.json").write_text(json.dumps(config))
+    return out
+
+
+@pytest.mark.engine
+@pytest.mark.skipif(find_spec("vllm") is None, reason="vLLM is not installed on this machine")
+@pytest.mark.timeout(1200)
+def test_a_revision_of_the_hub_with_an_adapter_says_the_same_through_vllm_and_transformers(
+    tiny_model: Path, adapter: Path, many: Path, tmp_path: Path
+) -> None:
+    """The Hub's cache holds two commits: the branch "main" has no weights, "tuned" is the tiny model."""
+    cache = tmp_path / "hub" / "models--me--tiny"
+    commits = {"main": "a" * 40, "tuned": "b" * 40}
+    (cache / "refs").mkdir(parents=True)
+    for branch, commit in commits.items():
+        (cache / "refs" / branch).write_text(commit)
+    shutil.copytree(tiny_model, cache / "snapshots" / commits["tuned"])
+    shutil.copytree(
+        tiny_model, cache / "snapshots" / commits["main"], ignore=shutil.ignore_patterns("model.safetensors")
+    )
+    texts = {}
+    for backend in ("vllm", "transformers"):
+        flags = ["--backend", backend, "--revision", "tuned", "--adapter", str(adapter), "--limit", "3"]
+        flags += ["--new-tokens", "40"]
+        hub = {"HF_HUB_CACHE": str(tmp_path / "hub"), "HF_HUB_OFFLINE": "1"}
+        done = run_command("me/tiny", many, tmp_path / backend, *flags, **hub)
+        assert done.returncode == 0, done.stderr[-3000:]
+        config, results = read_results(tmp_path / backend / "demo-tools")
+        assert (config.engine["commit"], config.options["revision"]) == (commits["tuned"], "tuned")
+        texts[backend] = [result.text for result in results]
+    assert texts["vllm"] == texts["transformers"]
+    assert not any("The answer is" in text for text in texts["vllm"]), "the adapter was not put on"
