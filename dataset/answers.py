@@ -63,9 +63,29 @@ def extract_from_turns(turns: Sequence[Turn], problem: Problem) -> str | None:
     # Where a program was to give the answer and did not, numbers in the words before it are none.
     text = ending if outputs else prose
     value = last_value(text, question)
-    if options and not any(value is not None and equivalent(said_so, value).correct for said_so in options.values()):
-        return said_by_words(text, options) or value
-    return value
+    if not options:
+        return value or _yes_or_no(ending)
+    letter = said_by_words(text, options)
+    if letter is not None and not any(re.search(r"[\d\\]", said_so) for said_so in options.values()):
+        return letter
+    if value is None or _is_choice(value, options):
+        return value or letter
+    if letter is not None:
+        return letter
+    # Of "x = 2, y = 3" or of a quotient with remainder the last alone, where that is one of the choices.
+    parts = re.split(r",\s+(?=[^,]*=)|\\cdots|\\ldots|\.{3,}|…+", value)
+    return parts[-1].strip() if len(parts) > 1 and _is_choice(parts[-1], options) else value
+
+
+def _is_choice(value: str, options: dict[str, str]) -> bool:
+    """Whether one of the choices says `value`."""
+    return any(equivalent(said_so, value).correct for said_so in options.values())
+
+
+def _yes_or_no(ending: str) -> str | None:
+    """The yes or no with which a solution that states no value begins its last sentence."""
+    sentences = re.findall(r"(?:^|[.\n]\s*)(yes|no)\s*[,.]", ending, re.IGNORECASE)
+    return sentences[-1] if sentences else None
 
 
 def boxes(text: str) -> list[str]:

@@ -58,7 +58,7 @@ def _add_answers_within(source: Source, files: Sequence[Path], references: Refer
             if isinstance(row, str):
                 continue
             try:
-                found = source.convert(row, str(number))
+                found = source.candidates(row, str(number))
             except InputError:
                 continue  # reported when it is converted
             for candidate in found:
@@ -112,7 +112,7 @@ def build(
                 try:
                     if isinstance(row, str):
                         raise InputError(row)
-                    found = [_with_reference(c, references) for c in source.convert(row, default_id)]
+                    found = [_with_reference(c, references) for c in source.candidates(row, default_id)]
                 except LeftOut as reason:
                     left_out[str(reason)] += 1
                     write_line(left_out_file, {"file": str(path), "line": number, "reason": str(reason)})

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import re
 
-from dataset.grading import phrases, qualifiers, question_hints, trees
+from dataset.grading import phrases, qualifiers, question_hints, trees, wording
 from dataset.grading.normalize import MAX_CHARACTERS, clean, fold
 from dataset.grading.repair import squeezed
 from dataset.grading.text_rules import TEXT_RULES
@@ -19,6 +19,9 @@ from dataset.grading.values import Decided
 from dataset.types import Verdict
 
 SENTENCE = 3  # blanks between letters; with more, capitals say nothing
+_ALLOWED = re.compile(
+    r"\s*[(（][^()（）]{1,80}(?:[皆均都]可以?|即可|答案不唯一)[^()（）]{0,20}[)）]\s*$"
+)  # "2 (… 皆可)"
 _FORMS = re.compile(r"\\?#\s*\\?#")  # between the forms of one answer, in references
 MAX_LENGTH = 1_000_000  # characters of an answer that are looked at at all
 _LONG_NUMBER = re.compile(r"([+-]?)0*(\d*)(?:\.(\d*))?")
@@ -43,18 +46,18 @@ def _decide(reference: str, predicted: str | None, question: str | None) -> Deci
         return Decided(True, "same text")
     if max(len(reference), len(predicted)) > MAX_CHARACTERS:
         return _long(reference, predicted)
-    forms = _FORMS.split(reference)
+    forms = _FORMS.split(_ALLOWED.sub("", reference) or reference)
     if len(forms) > 1:  # "\frac{3}{10} ## 0.3": either is the answer
         verdicts = [_decide(form, predicted, question) for form in forms if form.strip(" $")]
         return next(
             (verdict for verdict in verdicts if verdict.correct),
             verdicts[0] if verdicts else Decided(None, "unreadable reference"),
         )
-    ours, theirs = phrases.leads_off(clean(reference)), phrases.leads_off(clean(predicted))
+    ours, theirs = phrases.leads_off(clean(forms[0])), phrases.leads_off(clean(predicted))
     # Before a lead is lost: the "about" of "about 5" says nothing, the word "about" may be the answer.
     if not set(map(_bare, ours)).isdisjoint(map(_bare, theirs)):
         return Decided(True, "same text")
-    one, other = ours[-1], _value_of_target(theirs[-1], reference, question)
+    one, other = (wording.in_signs(text) for text in (ours[-1], _value_of_target(theirs[-1], reference, question)))
     said = (rule(one, other, question) for rule in TEXT_RULES)
     decided = next((found for found in said if found is not None), None) or trees.decide(one, other, question)
     if decided.correct:

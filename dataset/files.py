@@ -32,15 +32,20 @@ def read_raw_lines(path: Path) -> Iterator[tuple[int, bytes | None]]:
         FileNotFoundError: there is no such file.
     """
     with path.open("rb") as file:
-        number = 0
-        while line := file.readline(LONGEST_LINE_BYTES + 1):
-            number += 1
-            if len(line) > LONGEST_LINE_BYTES and not line.endswith(b"\n"):
-                while (rest := file.readline(LONGEST_LINE_BYTES)) and not rest.endswith(b"\n"):
-                    pass
-                yield number, None
-            elif line.strip():
-                yield number, line
+        yield from raw_lines(file)
+
+
+def raw_lines(file: IO[bytes]) -> Iterator[tuple[int, bytes | None]]:
+    """As `read_raw_lines`, of a file that is open."""
+    number = 0
+    while line := file.readline(LONGEST_LINE_BYTES + 1):
+        number += 1
+        if len(line) > LONGEST_LINE_BYTES and not line.endswith(b"\n"):
+            while (rest := file.readline(LONGEST_LINE_BYTES)) and not rest.endswith(b"\n"):
+                pass
+            yield number, None
+        elif line.strip():
+            yield number, line
 
 
 def parse_line(line: bytes | None) -> dict[str, Any]:

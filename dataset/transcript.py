@@ -61,6 +61,13 @@ def prompt(question: str, style: Style, language: Language) -> str:
     return f"{question.strip()}\n{INSTRUCTIONS[style, language]}"
 
 
+def asked(message: str) -> str:
+    """The question in a user's message: the inverse of `prompt`, whatever the style; any other text as it is."""
+    for instruction in INSTRUCTIONS.values():
+        message = message.removesuffix("\n" + instruction)
+    return message
+
+
 def spans(turns: Sequence[Turn]) -> list[Span]:
     """`turns` as stretches of text whose concatenation is `render(turns)`.
 

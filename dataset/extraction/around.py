@@ -22,7 +22,7 @@ _UNIT = re.compile(
     r"|[(（]?(?P<zh>[\u4e00-\u9fff]{1,8}(?:/[\u4e00-\u9fff]{1,3})?)[)）]?)"
 )
 # Short units that are words or variables, too, unless nothing follows them.
-_SHORT = frozenset(str.split("in s m h g l t a second min day to"))
+_SHORT = frozenset(str.split("in s m h g l t j w a second min day to"))
 _WORDS = frozenset({"has", "as", "mis", "hs", "gs", "ls"})  # no plurals
 _ENDS = re.compile(r"[\s$)]*(?:$|[.,;:!?。，；、）\n])")
 _CJK = re.compile(r"[\u4e00-\u9fff]")

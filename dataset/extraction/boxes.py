@@ -12,7 +12,8 @@ from dataset.grading import question_hints
 from dataset.grading.compare import compare
 from dataset.grading.tree import Many, Node, Seq, Words, contains
 
-_OPEN = re.compile(r"\\{1,2}f?box(?:ed)?[\s~]*(?=\{)|\\{1,2}f?boxed[^\S\n]+(?=[^\s{~])")
+_OPEN = re.compile(r"\\{1,2}f?box(?:ed)?(?:[\s~]|&nbsp;)*(?=\{)|\\{1,2}f?boxed(?:[^\S\n]+(?=[^\s{~&])|(?=[-\d]))")
+_BARE = re.compile(r"-?\d+(?:\.\d+)?|.")  # in a box without braces
 _BRACE = re.compile(r"\\.|[{}]", re.DOTALL)
 _ALSO = re.compile(r"also (?:an )?(?:accept|correct)|acceptable")
 _NAME = re.compile(
@@ -55,8 +56,9 @@ def find_boxes(text: str) -> list[Box]:
             continue
         start = opening.end()
         if text[start] != "{":
-            end = start + 1
-            found.append(Box(opening.start(), end, text[start]))
+            bare = _BARE.match(text, start)
+            end = bare.end() if bare else start + 1
+            found.append(Box(opening.start(), end, text[start:end]))
             continue
         if start not in closing:
             line_end = text.find("\n", start)

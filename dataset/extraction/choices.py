@@ -6,10 +6,12 @@ import re
 
 _LETTER = re.compile(
     r"(?<![A-Za-z])\(([A-J])\)|(?:option|choice|选项?)\s*([A-J])(?![A-Za-z])"
-    r"|\b(?:is|be|so|so it's|therefore|thus|hence)[,:]?\s+\$*([A-J])\$*(?=[\s.,]*(?:$|\n))",
+    r"|\b(?:is|be|so|so it's|therefore|thus|hence)[,:]?\s+\$*([A-J])\$*(?=[\s.,]*(?:$|\n))"
+    r"|只有\$*(?:\\(?:text|mathrm|rm)\s*\{?\s*)?([A-J])\}?\$*(?:选?项)?(?:符合|正确|成立|满足)"
+    r"|(?<![A-Za-z])\$*([A-J])\$*\s*(?:选?项)?(?:是正确|正确|\s*is (?:the )?(?:correct|right|true))",
     re.IGNORECASE,
 )
-_MARKUP = re.compile(r"[\s$*{}]|\\(?:text|mathrm|left|right|,|;|!)(?![a-zA-Z])|\\[ ,;!]")
+_MARKUP = re.compile(r"[\s$*{}的]|\\(?:text|mathrm|left|right|,|;|!)(?![a-zA-Z])|\\[ ,;!]")
 _SENTENCES = re.compile(r"[^。！；．.\n]+")
 _WORDED = re.compile(r"[\u4e00-\u9fff●○■◇□△]|[A-Za-z]{3}")
 _NEAR = 400  # characters at the end of a text that are looked at

@@ -23,8 +23,13 @@ _EQUALS = re.compile(
 )
 STEP = re.compile(r"\\(?:therefore|because|Rightarrow|Longrightarrow|implies|iff|Leftrightarrow)(?![a-zA-Z])|∴|⇒")
 # What has letters and is no variable: commands, A_2^2 and C_5^2 of counting, S_{10} and P(A), words.
-_CHOICE_FIRST = re.compile(r"\s*\(\s*\\?(?:rm|text|mathrm|textbf|bf)?\s*\{?\s*[A-J]\s*\}?\s*\)")  # (\rm D) 4
+_CHOICE_FIRST = re.compile(r"\s*(?:\\left)?\(\s*\\?(?:rm|text|mathrm|textbf|bf)?\s*\{?\s*[A-J]\s*\}?\s*(?:\\right)?\)")
+_SUBSCRIPT = re.compile(r"_\{?\d{1,3}\}?")  # (\rm D) 4
 _COUNTED = re.compile(r"\\(?:text|mathrm|rm)\s*\{[^{}]*\}|\\[a-zA-Z]+|\{?[A-Z]\}?(?:_\{?\w+\}?)?(?:\^\{?\w+\}?)?")
+
+
+_INNER = re.compile(r"\([^()]*\)|\[[^\[\]]*\]|\{[^{}]*\}")
+_COMMA = re.compile(r"[,;，；、]|\\text\{\s*(?:and|or)\b|\\q?quad")
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,6 +100,8 @@ def value_of(formula: str, question: str | None = None) -> str:
     """
     formula = STEP.split(formula.strip())[-1].lstrip(" ,;，；、&\n").rstrip(" ,.;，。；、&\\\n")
     parts = [part.strip() for part in sides(formula)]
+    if any(_COMMA.search(_INNER.sub("", part)) for part in parts[1:-1]):
+        return formula  # x = 1, y = 2
     if len(parts) < 2 or not parts[-1] or r"\begin" in parts[-1] or "approx" in formula or "≈" in formula:
         return formula  # of an approximation, the grader knows which of the two is exact
     name, last = parts[0], parts[-1]
@@ -138,7 +145,8 @@ def _asked(name: str, question: str | None) -> bool:
 
 def only_a_name(text: str) -> bool:
     """Whether a formula is a letter or label that stands for something: $k$, $PQRS$, $h(t)$, $(x, y)$, ∠ABC."""
-    if re.search(r"\d|\\frac|\\sqrt|[=<>+/^]|\\pi|\\infty|\\text|\\mathrm|\\mathbf|\\emptyset|\\varnothing", text):
+    bare = _SUBSCRIPT.sub("", text)
+    if re.search(r"\d|\\frac|\\sqrt|[=<>+/^]|\\pi|\\infty|\\text|\\mathrm|\\mathbf|\\emptyset|\\varnothing", bare):
         return re.fullmatch(r"[A-Za-z]'?_\{?\d\}?(?:[A-Z]_\{?\d\}?)*|[a-zA-Z]\(\d\)", text) is not None
     node = tree(text)
     if node is None:

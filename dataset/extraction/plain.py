@@ -55,7 +55,8 @@ _INEQUALITY = (
     rf"(?<![A-Za-z])(?:[-−]?{_SIMPLE}\s*(?:<=|[<≤⩽])\s*)?[a-z]\s*{_SIGN}\s*[-−]?{_SIMPLE}(?:/\d+)?(?![\d.]*[A-Za-z])"
 )
 _SPELLED = (
-    rf"百分之[{_HAN}]{{1,9}}(?:点[{_HAN}]{{1,5}})?|(?:[{_HAN}]{{1,9}}又)?[{_HAN}]{{1,9}}分之[{_HAN}]{{1,9}}"
+    rf"(?<=[共有为是])[{_HAN}]{{1,4}}(?=[种个组条对次](?:解|实?根)?[。．.]?\s*(?:$|\n))"  # 共七种。
+    rf"|百分之[{_HAN}]{{1,9}}(?:点[{_HAN}]{{1,5}})?|(?:[{_HAN}]{{1,9}}又)?[{_HAN}]{{1,9}}分之[{_HAN}]{{1,9}}"
     r"|[一二三四五六七八九]{1,2}折|\d(?:\.\d)?折|\d\d折|[一二三四五六七八九]成(?:[一二三四五六七八九])?(?![^\W\d])"
     r"|\b(?:one|two|three|four|five|six|seven|eight|nine)[ -]"
     r"(?:half|third|fourth|fifth|sixth|seventh|eighth|ninth|tenth|quarter)s?\b"

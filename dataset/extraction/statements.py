@@ -12,6 +12,7 @@ from dataset.extraction.values import Sentences, is_value, value_in
 from dataset.grading.phrases import choice
 
 _BEFORE_LETTER = r"(?=\(?[A-J]\)?\s*\.?\s*(?:\n|$))"
+_LETTER = r"\W{0,8}(?:\\?(?:text|mathrm|rm)\s*\{?\s*)?[A-J](?![A-Za-z])"
 _SAID = re.compile(
     r"####"
     r"|\b(?:(?:correct\s+)?(?:answer|ans)s?|final\s+(?:answer|result|value)s?)"
@@ -19,12 +20,12 @@ _SAID = re.compile(
     rf"|\s*\**\s*[:：=]|\s*[-–]\s(?=\(?[A-J]\b)|\s+{_BEFORE_LETTER})\s*[:：]?"
     r"|\banswer\s*(?=\\[(\[]|\$)"
     r"|\b(?:correct|right)\s+(?:option|choice)(?:\s+is\b|\s*[:：])"
-    r"|\b(?:option|choice)\s+(?=\$?\(?[A-J]\b(?!\s*[:：.)]\s*\S))"
-    r"|(?:最终|最后|正确)?(?:答案|结果)(?:应该|应)?(?:是|为|：|:|选择?)\s*[:：]?|答\s*[：:]"
+    r"|\b(?:option|choice)\s+(?=(?:\$?\(?|\$*\\(?:text|mathrm|rm)\s*\{?\s*)[A-J]\b(?!\s*[:：.)]\s*\S))"
+    r"|(?:最终|最后|正确)?(?:答案|结果)(?:应该|应)?(?:是|为|：|:|选择?(?!项))\s*[:：]?|答\s*[：:]"
     r"|答案\s*】?\s*(?=[(（]?[A-J](?![A-Za-z]))|正确的(?:选项|说法|结论)?(?:序号)?(?:是|为|有)\s*"
     r"|\b(?:choose|select|pick)\s+(?=\(?[A-J]\)?(?:[\s.,]|$))"
-    r"|选择?(?:项|答案)?\s*[：:]?\s*(?=\W{0,8}[A-J](?![A-Za-z]))"
-    r"|(?:故|应|所以|因此)(?:选择?|填)\s*[：:]?"
+    rf"|选择?(?:答案)?\s*[：:]?\s*(?={_LETTER})|选择?项\s*[：:]?\s*(?={_LETTER}(?![}}$\s)）]*[：:]\s*\S))"
+    r"|(?:故|应|所以|因此)(?:选择?(?!项)|填)\s*[：:]?"
     r"|选\s*[：:]?\s*(?=\$*\s*\\(?:text|mathrm|rm|mathbf)\s*\{?\s*[A-J])",
     re.IGNORECASE,
 )
@@ -35,6 +36,7 @@ _LETTER_FIRST = re.compile(
     r"[\s$(*]*(?:\\(?:text|mathrm|rm|mathbf|textbf)\s*\{?\s*)?([A-J])(?![A-Za-z0-9_=^(])[}$)*]*"
     r"\s*(?:[:：.,，。；、)]\s*(?!\s*[A-J]\b)[^\s\d]|【|\\\\|选项|项|\s(?:is|because|since|as)\b)"
 )
+_LETTER_IN_BRACKETS = re.compile(r"[\s$]*\\left\s*\(\s*(?:\\[a-z]{2,6}\s*\{?\s*)?([A-J])\s*\}?\s*\\right\s*\)")
 _JUDGED = re.compile(
     r"(?:in)?correct\b(?!\s*(?:[:：]|answer))|right\b|wrong\b|consistent|valid|reasonable", re.IGNORECASE
 )
@@ -44,6 +46,7 @@ _NO_ANSWER = re.compile(
     r"|an?\b|in the\b",
     re.IGNORECASE,
 )
+_REASON = re.compile(r",\s+(?:as|since|because|which|so)\b")  # "6, as 6 = 2 × 3"
 _CHECKING = re.compile(r"\b(?:check|verify|confirm|test)\b[^.\n]*$|(?:检验|验证)[^。．\n]*$", re.IGNORECASE)
 MAX_STATEMENTS = 50  # that are looked at from the end: a model in a loop makes thousands
 MAX_CHOICE = 200  # characters of a choice with what it says
@@ -94,10 +97,12 @@ def _at(sentences: Sentences, position: int, question: str) -> Said | None:
 
 def core(sentence: str, question: str) -> str | None:
     """The value in a sentence: itself if it is one, else the last that it states; None if it states none."""
-    if letter := _LETTER_FIRST.match(sentence):
+    if letter := _LETTER_FIRST.match(sentence) or _LETTER_IN_BRACKETS.match(sentence):
         return letter[1]
     if choice(sentence[:MAX_CHOICE]) is not None and len(sentence) <= MAX_CHOICE:
         return sentence
+    if (reason := _REASON.search(sentence)) and is_value(sentence[: reason.start()], question):
+        return sentence[: reason.start()]
     if _quoted(sentence, question) or (is_value(sentence, question) and not _one_formula(sentence)):
         return sentence
     return value_in(sentence, question)

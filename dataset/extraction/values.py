@@ -40,6 +40,13 @@ _CONDITION = re.compile(
     r"\s*[,:]?\s*$",
     re.IGNORECASE,
 )
+_ROUGHLY = re.compile(
+    r"[\s$]*+[,，(（]?\s*+(?:or|which is|i\.e\.,?|that is,?|即)?\s*+(?:about|approximately|roughly|约为?|大约|≈)[\s$]*+"
+)
+_OPENED = re.compile(r"[（(][^（()）]{1,60}$")
+_CLOSES = re.compile(r"[^（()）]{0,30}[）)]")
+_CJK = re.compile(r"[\u4e00-\u9fff]{2}")
+_WHEN_ZH = re.compile(r"\s*时\s*[,，]")  # 当x=2时，
 _CONDITION_ZH = re.compile(r"\s*\$?\s*(?:时|取等|取得|代入)")
 _STATES = re.compile(
     r"(?:\b(?:is|are|be|equals?|was|were|either|both|values?|solutions?|roots?|numbers?|answers?|get|gets|have)|[=:：为是得有])"
@@ -129,6 +136,11 @@ def _in_sentence(sentences: Sentences, start: int, end: int, question: str | Non
     candidates = [span for span in candidates if not _is_condition(text, span)] or candidates
     if not candidates:
         return None, name
+    while len(candidates) > 1 and _is_aside(text, candidates[-2].end, candidates[-1]):
+        candidates.pop()
+    if len(candidates) > 1 and _ROUGHLY.fullmatch(text, candidates[-2].end, candidates[-1].start):
+        exact, near = (_whole(text, span, question) for span in candidates[-2:])
+        return rf"{exact} \approx {near}", name  # the grader knows which of the two is asked for
     return ", ".join(_whole(text, span, question) for span in _run(text, candidates, question)), name
 
 
@@ -162,10 +174,20 @@ def _stands_alone(formula: str, following: str) -> bool:
 
 def _is_condition(text: str, span: Span) -> bool:
     """Whether a formula only says when something holds: "when $x = 1$", 当$x=1$时."""
-    if not span.formula or not re.search(r"[=<>]|\\(?:in|neq?|[lg]eq?)(?![a-z])", span.text):
+    if not span.formula:
+        return _WHEN_ZH.match(text, span.end) is not None and text[
+            max(0, span.start - 5) : span.start
+        ].rstrip().endswith("=")
+    if not re.search(r"[=<>]|\\(?:in|neq?|[lg]eq?)(?![a-z])", span.text):
         return False
     before = _CONDITION.search(text, max(0, span.start - _NEAR), span.start)
     return before is not None or _CONDITION_ZH.match(text, span.end) is not None
+
+
+def _is_aside(text: str, start: int, span: Span) -> bool:
+    """Whether a value stands in brackets, among words, behind another that ends at `start`: "223 (a may be 0)"."""
+    opened = _OPENED.search(text, start, span.start)
+    return opened is not None and _CLOSES.match(text, span.end) is not None and _CJK.search(opened[0]) is not None
 
 
 def _whole(text: str, span: Span, question: str | None) -> str:

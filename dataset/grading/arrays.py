@@ -7,7 +7,7 @@ from fractions import Fraction
 
 from dataset.grading import piecewise, question_hints, sets
 from dataset.grading.quantities import Asking
-from dataset.grading.tree import Cases, Many, Mat, Node, Num, Seq
+from dataset.grading.tree import App, Cases, Many, Mat, Node, Num, Seq, contains
 from dataset.grading.unwrap import alone, unit_vectors, values_by_name
 from dataset.grading.values import Decided, all_of
 
@@ -48,9 +48,9 @@ def _entries(node: Node) -> list[Node]:
 
 def matrix(reference: Node, predicted: Node, asking: Asking) -> Decided | None:
     """Entry by entry. A vector may be written down, across, or as a tuple."""
-    if not isinstance(reference, Mat):
+    rows, other = _multiplied(reference), _multiplied(predicted) or _rows(predicted)
+    if rows is None:
         return None
-    rows, other = reference.rows, _rows(predicted)
     if other is None:
         return Decided(False, "matrix")
     if 1 in (len(rows), len(rows[0])) and 1 in (len(other), len(other[0])):
@@ -60,6 +60,25 @@ def matrix(reference: Node, predicted: Node, asking: Asking) -> Decided | None:
         return Decided(False, "matrix")
     pairs = [pair for row, line in zip(rows, other, strict=True) for pair in zip(row, line, strict=True)]
     return all_of("matrix", [asking.same(a, b) for a, b in pairs])
+
+
+def _multiplied(node: Node) -> tuple[tuple[Node, ...], ...] | None:
+    """The rows of a matrix with the number before it multiplied in; None for what is neither."""
+    if isinstance(node, Mat):
+        return node.rows
+    if (
+        not isinstance(node, App)
+        or node.op not in ("neg", "mul", "div")
+        or isinstance(node.args[-1], Mat) == (node.op == "div")
+    ):
+        return None
+    place = 0 if node.op == "div" else len(node.args) - 1
+    rows = _multiplied(node.args[place])
+    if rows is None or any(contains(part, (Mat, Seq, Many)) for at, part in enumerate(node.args) if at != place):
+        return None
+    return tuple(
+        tuple(App(node.op, (*node.args[:place], entry, *node.args[place + 1 :])) for entry in row) for row in rows
+    )
 
 
 def _rows(node: Node) -> tuple[tuple[Node, ...], ...] | None:

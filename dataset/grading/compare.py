@@ -68,6 +68,8 @@ def _list(reference: Node, predicted: Node, asking: Asking) -> Decided | None:
     if not several and not (isinstance(reference, Seq) and len(reference.items) == 1):
         return None
     ours, theirs = members(reference), members(predicted)
+    if isinstance(reference, Many) and reference.joint == "and" and len(theirs) == 1 and _mixed(ours):
+        return asking.same(App("add", tuple(ours)), theirs[0])  # 3 and 1/2
     if len(ours) != len(theirs) or half_open(predicted):
         return Decided(False, "list")
     if (named := values_by_name(reference)) is not None:  # x = 1, y = 2 is neither x = 2, y = 1 nor (2, 1)

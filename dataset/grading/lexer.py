@@ -30,6 +30,9 @@ _TEXT = re.compile(
 )
 _COMMAND = re.compile(r"\\(?:[a-zA-Z]+|.)", re.DOTALL)
 _PIECE = re.compile(r"[A-Za-z]+|[\u4e00-\u9fff]+|\d+(?:\.\d+)?|\S", re.ASCII)
+_SHORT_UNITS = {
+    "m": "meter", "s": "second", "h": "hour", "g": "gram", "l": "liter", "t": "ton", "j": "joule", "w": "watt"
+}  # fmt: skip
 _TWO = ("**", "//", "<=", ">=", "!=", "==", "->")
 _OPERANDS = ("x", "y", "z", "A", "B", "C")
 _GLUED = sorted((name for name in FUNCTIONS | {"pi"} if name != "lg"), key=len, reverse=True)
@@ -209,7 +212,7 @@ class _Lexer:
 
     def short_unit(self, letter: str) -> bool:
         """Whether m, s, g … after a number is a unit: the reference or the question has it, else it is a variable."""
-        full = {"m": "meter", "s": "second", "h": "hour", "g": "gram", "l": "liter", "t": "ton"}.get(letter)
+        full = _SHORT_UNITS.get(letter)
         if full is None:
             return False
         measured, wanted = UNITS[letter][0], self.hints.dimension

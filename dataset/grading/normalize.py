@@ -54,12 +54,22 @@ _PAINT = re.compile(
 )
 _EMPTY_POWER = re.compile(r"(?:\{\s*\}\s*)?\^\s*\{\s*\}\s*(?=\\circ)")  # 75{}^{}\circ
 _ONE_LETTER = re.compile(r"\\(text|mathrm|textbf|mathbf)\s+([A-Za-z])(?![A-Za-z])")  # \text E
+_CHOICE_ZH = re.compile(r"^\s*([A-J])、\s*(?![A-J]\s*(?:[、，,]|$))")  # B、15
 _TIME = re.compile(r"datetime\.time\((\d{1,2}), (\d{1,2})(?:, (\d{1,2}))?\)")
 _PARTS = re.compile(r"\(([1-9])\)\s*[.:]?\s*")
 _SECOND_PART = re.compile(r"(?<![-+*/=^({\s])(?<!\\times)(?<!\\cdot)\s*\(2\)")  # not (1)x + (2)y, which is a sum
 _SPACING = re.compile(r"\\(?:quad|qquad|enspace|thinspace|medspace|thickspace|[,;:> ])(?![a-zA-Z])|\\(?=\s)|~|\\[,;:>]")
-_SEPARATED = re.compile(r"(?<![\d.])\d{1,3}(?:(?:\s?\{\s?,\s?\}|,?\s*\\!\s*|\\[,;: ]|~|'|_| )\d{3})+(?![\d])")
-_SEPARATOR = re.compile(r"\s?\{\s?,\s?\}|,?\s*\\!\s*|\\[,;: ]|[~'_ ]")
+_SEPARATOR = re.compile(r"\s?\{\s?\\?,\s?\}|,?\s*\\!\s*(?:\\,)?|\\[,;: ]|[~'_ ]")
+_SEPARATED = re.compile(rf"(?<![\d.])\d{{1,3}}(?:(?:{_SEPARATOR.pattern})\d{{3}})+(?![\d])")
+# 0.\dot{1}4285\dot{7}, 0.(3), and marks that stand above the digit before them.
+_DOTTED = re.compile(r"(?<=[.\d])\\dot\s*\{?\s*(\d)\s*\}?(?:(\d{0,100})\\dot\s*\{?\s*(\d)\s*\}?)?")
+_IN_BRACKETS_REPEATED = re.compile(r"(-?\d{0,100}\.\d{0,100})\((\d{1,100})\)")
+_LINED = re.compile("(?:\\d[\u0304\u0305])+")
+_DOTS_ABOVE = re.compile("(\\d)\u0307(?:(\\d{0,100})(\\d)\u0307)?")
+_OPEN_ENDS = re.compile(r"([\[\]])\s*([^\[\]()]{1,60}[,;][^\[\]()]{1,60})([\[\]])")  # ]0, 1[
+_INCHES = re.compile(r"(?<=\d)\s*in(?:\.|(?=\s*\^|\s*$))")
+_X_TEN = re.compile(r"(?<=\d)\s*[xX]\s*(?=10\s*(?:\^|\*\*))")
+_HOURS_MINUTES = re.compile(r"(\d{1,6})\s*h(?:rs?)?\s*(\d{1,4})\s*m(?:ins?)?")  # 2h15m
 _PER_HUNDRED = re.compile(r"百分之\s*(\d+(?:\.\d+)?)")
 # m and s alone are variables, m/s after a number is not.
 _SPEED = re.compile(r"(?<=\d)\s*(km|m|cm)\s*/\s*(s|h|hr|min)(\^\{?2\}?)?(?![A-Za-z^])")
@@ -81,6 +91,7 @@ _SCALAR = re.compile(r"(?:float|int)(?:16|32|64)\(([-+\d.e]+)\)")
 _BUILDER = re.compile(
     r"\\?\{\s*([a-z])\s*(?:\\in\s*(?:\\mathbb\{R\}|R)\s*)?(?:\||\\mid\b|\\vert\b|:)\s*(\1?.*[<>=\\].*?)\s*\\?\}"
 )
+_FAMILY = re.compile(r"\\?\{\s*([^|:]{1,80}?)\s*(?:\||\\mid\b|:)\s*([a-z]\s*\\in(?![a-z]).*?)\s*\\?\}")  # {2k | k ∈ Z}
 _SYSTEM = re.compile(r"\\\{\s*\\begin\{(array|aligned)\}(?:\{[lcr|]*\})?(.*)\\end\{\1\}", re.DOTALL)
 _IN_BRACKETS = re.compile(r"\((\d[\dA-Z]*)\)(?=_)")
 _BOX = re.compile(r"\\f?boxed\s*(?=\{)")
@@ -116,7 +127,8 @@ def clean(text: str) -> str:
     A dollar sign that is money stays, as `\\$`. Groups of three digits are joined where what stands between them can
     only be a separator; a bare comma is left to the parser, which knows where a list may stand.
     """
-    text = _CONTROL.sub(" ", repair.escapes(fold(text))).strip()
+    text = _CHOICE_ZH.sub(r"\1. ", text) if "、" in text else text
+    text = _CONTROL.sub(" ", repair.escapes(fold(repair.entities(text)))).strip()
     text = _ELLIPSIS.sub(r"\\ldots ", text)  # before its dots are taken for closing ones
     if r"\\" in text:
         if r"\begin" not in text:
@@ -130,6 +142,9 @@ def clean(text: str) -> str:
     text = _dollars(_off(text))
     text = _SEPARATED.sub(lambda match: _SEPARATOR.sub("", match[0]), text)
     text = text.replace(r"\!", "")
+    text = _repeated(_X_TEN.sub(r" \\times ", _INCHES.sub(r" \\text{inch}", text)))
+    if match := _HOURS_MINUTES.fullmatch(text):
+        return f"{match[1]} hours {match[2]} minutes"
     text = _MINUS.sub("-", text.replace("sq. ", "sq "))
     if not text.isascii():
         text = _NOUN_IN_BRACKETS.sub(r"\1", _MINUS_ZH.sub("-", text))
@@ -144,8 +159,12 @@ def clean(text: str) -> str:
         text = _ONE_LETTER.sub(r"\\\1{\2}", _EMPTY_POWER.sub("^", text))
         text = _SPACING.sub(" ", _PAINT.sub(" ", _LOOKS.sub(" ", text)))
     text = _off(text.replace("~", " "))
+    if ("]" in text or "[" in text) and (match := _OPEN_ENDS.fullmatch(text)) and (match[1], match[3]) != ("[", "]"):
+        return f"{'(' if match[1] == ']' else '['}{match[2]}{')' if match[3] == '[' else ']'}"
     if match := _BUILDER.fullmatch(text):  # {x | x > 2}
         return match[2]
+    if "\\in" in text and (match := _FAMILY.fullmatch(text)):
+        return f"{match[1]}, {match[2]}"
     if "\\begin" in text and (match := _SYSTEM.fullmatch(text)):
         return rf"\begin{{cases}}{match[2]}\end{{cases}}"
     text = _rounded_forms(text)
@@ -159,6 +178,17 @@ def clean(text: str) -> str:
         return re.sub(_COUNT, r"\2\3\1", text)
     match = _RATE.fullmatch(text)  # 每小时80千米
     return f"{match[2]}/{match[1]}" if match else text
+
+
+def _repeated(text: str) -> str:
+    r"""Every way to mark the digits that go on for ever as \overline."""
+    if "\\dot" in text:
+        text = _DOTTED.sub(lambda match: rf"\overline{{{match[1]}{match[2] or ''}{match[3] or ''}}}", text)
+    if not text.isascii():
+        text = _LINED.sub(lambda match: rf"\overline{{{re.sub('[^0-9]', '', match[0])}}}", text)
+        text = _DOTS_ABOVE.sub(lambda match: rf"\overline{{{match[1]}{match[2] or ''}{match[3] or ''}}}", text)
+    match = _IN_BRACKETS_REPEATED.fullmatch(text)
+    return rf"{match[1]}\overline{{{match[2]}}}" if match else text
 
 
 def _in_parts(text: str) -> str:
@@ -216,6 +246,8 @@ def _off(text: str) -> str:
                 inner = text[len(first) : -len(last)]
                 if first not in inner.replace(r"\$", "") and not inner.endswith("\\"):
                     text = inner
+            elif first[0] == "\\" and text.startswith(first) and last not in text:  # cut off behind it
+                text = text[len(first) :]
         if (box := _BOX.match(text)) is not None and braced(text, box.end())[1] == len(text):
             text = braced(text, box.end())[0]
     return text

@@ -34,7 +34,7 @@ _DAYS = ["monday", "tuesday", "wednesday", "thursday", "friday", "saturday", "su
 _SAME = (
     ("no solution", "no solutions", "none", "no real solutions", "no real solution", "empty set", "the empty set",
      "无解", "没有", "there are no solutions", "emptyset", "varnothing", "no answer", "无", "不存在解", "空集"),
-    ("undefined", "does not exist", "dne", "doesnt exist", "不存在", "无意义"),
+    ("undefined", "does not exist", "dne", "doesnt exist", "不存在", "无意义", "zoo"),
     ("infinitely many", "infinite", "infinity", "infinitely many solutions", "无数", "无穷多", "无数个"),
     ("yes", "true", "correct", "right", "是", "对", "正确", "是的", "能", "可以", "够"),
     *((name, f"星期{day}", f"周{day}", f"礼拜{day}") for name, day in zip(_DAYS, "一二三四五六日", strict=True)),
@@ -54,7 +54,8 @@ _ONES = str.split(
 _TENS = str.split("twenty thirty forty fifty sixty seventy eighty ninety")
 _ENGLISH = {word: value for value, word in enumerate(_ONES)} | {word: 20 + 10 * at for at, word in enumerate(_TENS)}
 _PARTS = dict(zip(str.split("half third quarter fifth sixth seventh eighth ninth tenth"), range(2, 11), strict=True))
-_PARTS |= {"halve": 2, "fourth": 4}
+_PARTS |= {"halve": 2, "fourth": 4, "eleventh": 11, "twelfth": 12, "sixteenth": 16, "twentieth": 20}
+_PARTS |= {"hundredth": 100, "thousandth": 1000}
 _DIGITS = {character: value for value, character in enumerate("零一二三四五六七八九")} | {"两": 2, "〇": 0}
 NUMERALS_ZH = "零〇一二三四五六七八九十百千万亿两"  # the digits and places of a number
 _LONGEST_WORDS = 12  # of a number in English
@@ -206,9 +207,19 @@ def _number_en(said: str) -> Fraction | None:
     if said in ("half", "half a", "half an"):
         return Fraction(1, 2)
     whole, _, fraction = said.partition(" and ")
-    if fraction.startswith("a ") or fraction == "one half":  # three and a quarter
+    if fraction.startswith(("a ", "one")):  # three and a quarter
         first, second = _number_en(whole), _number_en(fraction)
-        return None if first is None or second is None or first.denominator > 1 else first + second
+        if None not in (first, second) and first.denominator == 1 and second < 1:  # type: ignore[union-attr,operator]
+            return first + second  # type: ignore[operator]
+        if fraction.startswith("a "):
+            return None
+    whole, point, decimals = said.partition("point ")
+    if point:
+        digits = [_ENGLISH.get(word, 10) for word in decimals.split()]
+        before = _number_en(whole.strip()) if whole else Fraction(0)
+        if before is None or not digits or max(digits) > 9:
+            return None
+        return before + Fraction(int("".join(map(str, digits))), 10 ** len(digits))
     parts = [part for part in re.split(r"[\s-]+", said) if part != "and"]
     bottom = _PARTS.get(parts[-1].removesuffix("s")) if len(parts) > 1 else None
     if bottom is not None:

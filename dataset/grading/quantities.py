@@ -128,7 +128,12 @@ def quantity(reference: Node, predicted: Node, asking: Asking) -> Decided | None
             return Decided(False, "unit")
         if ours[1] != theirs[1]:
             other = App("mul", (other, Num(theirs[1] / ours[1])))
-    return Decided(asking.same(value, other).correct, "unit")
+    decided = asking.same(value, other)
+    # 60 for 1 hour, where minutes are asked for.
+    asked = _asked_unit(ours, asking.question) if theirs is None and not decided.correct else None
+    if ours is not None and asked is not None and not isinstance(predicted, Qty):
+        decided = asking.same(value, App("mul", (other, Num(asked[1] / ours[1]))))
+    return Decided(decided.correct, "unit")
 
 
 def _unit(node: Node) -> str:
@@ -147,15 +152,16 @@ def _asked_unit(theirs: tuple[str, Fraction] | None, question: str | None) -> tu
 
 
 def _degrees(reference: Node, predicted: Node, asking: Asking) -> Decided:
-    """145 and 29π/36 are both 145°; π/6 is 30°."""
+    """145 and 29π/36 are both 145°; π/6 is 30°, with and without the word radians."""
     value, other = number_of(reference), number_of(predicted)
-    if asking.same(value, other).correct:
+    said = "rad" in (_unit(reference), _unit(predicted))
+    if not said and asking.same(value, other).correct:
         return Decided(True, "degrees")
     if _unit(reference) == _unit(predicted):
         return Decided(False, "degrees")
     ours, theirs = _unit(reference) == "deg", _unit(predicted) == "deg"
     radians = other if ours else value
-    if not contains(radians, Sym):
+    if not said and not contains(radians, Sym):
         return Decided(False, "degrees")
     one = App("deg", (value,)) if ours else value
     two = App("deg", (other,)) if theirs else other

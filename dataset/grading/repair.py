@@ -7,15 +7,22 @@ text (`squeezed`).
 
 from __future__ import annotations
 
+import html
 import re
 
 from dataset.grading.names import FRACTIONS, FUNCTIONS, GREEK
 
-_ESCAPES = {"\x0c": "f", "\t": "t", "\x08": "b", "\x07": "a", "\x0b": "v", "\r": "r"}
+_ESCAPES = {"\x0c": "f", "\t": "t", "\x08": "b", "\x07": "a", "\x0b": "v", "\r": "r", "\n": "n"}
 _ESCAPE = re.compile(
     "\x0c(?=rac|lo{2}r)|\t(?=imes|ext|heta|an\\b|au\\b|frac|binom|riangle)|\x08(?=inom|egin|oxed|eta|ar\\{)"
-    "|\x07(?=lpha|ngle|pprox|rc)|\x0b(?=ec|ert)|\r(?=ight|angle|floor|m\\b)"
+    "|\x07(?=lpha|ngle|pprox|rc)|\x0b(?=ec|ert)|\r(?=ight|angle|floor|m\\b|ho(?![a-z]))|\n(?=eq(?![a-z])|abla(?![a-z]))"
 )
+# As web pages write signs; with its semicolon, so that LaTeX's "&" before a letter is none.
+_ENTITY = re.compile(
+    r"&(?:lt|gt|le|ge|ne|nbsp|amp|times|divide|minus|plusmn|deg|pi|radic|infin|sup[123]|frac1[24]|frac34|middot|quot|apos"
+    r"|#39|yen|euro|pound|cent|empty|isin|cup|cap);"
+)
+_OVER = re.compile(r"\{([^{}]*?)\\over(?![a-z])([^{}]*)\}|^([^{}]*?)\\over(?![a-z])([^{}]*)$")
 _LOST = re.compile(r"(?<![\\a-zA-Z])(?=(?:[dt]?frac|binom|text|mathrm|mathbf|begin|end|overline|boxed)\{)")
 _LOST_ROW = re.compile(r"(?<!\\)\\(?=[-\d])")  # in a matrix; it is no command
 # Commands to which a letter may be glued: \cotx, \pir^2.
@@ -26,9 +33,16 @@ _OPENING = {"(": ")", "[": "]", "{": "}"}
 MAX_MISSING = 3  # brackets that are put at an end or taken off it
 
 
+def entities(text: str) -> str:
+    """`text` with the signs of web pages, "&lt;" and "&times;", as they are shown."""
+    return _ENTITY.sub(lambda match: html.unescape(match[0]), text) if "&" in text and ";" in text else text
+
+
 def escapes(text: str) -> str:
     r"""`text` with control characters that were "\f", "\t", "\b" … of LaTeX's commands as these."""
     text = _ESCAPE.sub(lambda match: "\\" + _ESCAPES[match[0]], text)
+    if "\\over" in text:  # {1 \over 2}
+        text = _OVER.sub(lambda match: rf"\frac{{{match[1] or match[3] or ''}}}{{{match[2] or match[4] or ''}}}", text)
     text = _LOST.sub(r"\\", text) if "{" in text else text
     return _LOST_ROW.sub(r"\\\\", text) if r"\begin" in text else text
 

@@ -10,7 +10,7 @@ import re
 from collections.abc import Callable
 from fractions import Fraction
 
-from dataset.grading import phrases, question_hints, times, trees
+from dataset.grading import phrases, question_hints, times, trees, wording
 from dataset.grading.normalize import clean
 from dataset.grading.repair import squeezed
 from dataset.grading.values import Decided
@@ -96,11 +96,19 @@ def _option(reference: str, predicted: str, letters: dict[str, str], letter: str
     said = predicted if phrases.choice(reference) is not None else reference
     if letter not in letters:
         return None
-    fitting = [name for name, content in letters.items() if trees.decide(clean(content), said, None).correct]
+    fitting = [name for name, content in letters.items() if _says(clean(content), said)]
     if len(fitting) > 1:  # lists in another order, the same value written twice
         same_text = [name for name in fitting if squeezed(clean(letters[name])) == squeezed(said)]
         fitting = same_text or fitting
     return Decided(fitting == [letter], "choice") if fitting else None
+
+
+def _says(content: str, said: str) -> bool:
+    """Whether what a choice says is `said`: a time, a date, a discount, or whatever can be read."""
+    content = wording.in_signs(content)
+    times_and_dates = (rule(content, said, None) for rule in (clock, date, discount))
+    decided = next((found for found in times_and_dates if found is not None), None) or trees.decide(content, said, None)
+    return decided.correct is True
 
 
 def circled(reference: str, predicted: str, question: str | None) -> Decided | None:
@@ -156,10 +164,10 @@ def words(reference: str, predicted: str, question: str | None) -> Decided | Non
 
 TextRule = Callable[[str, str, str | None], Decided | None]
 TEXT_RULES: tuple[TextRule, ...] = (
+    choice,
     clock,
     date,
     discount,
-    choice,
     circled,
     remainder,
     letters_as_digits,

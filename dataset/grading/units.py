@@ -47,6 +47,11 @@ _TABLE: dict[str, dict[str, str]] = {
     "pounds sterling": {"£ gbp": "1"},
     "percent": {"% percent pct percentage": "1"},
     "angle": {"deg degree 度": "1"},
+    "radians": {"rad radian 弧度": "1"},
+    "energy": {"j joule 焦耳": "1", "kj kilojoule 千焦": "1000", "kcal kilocalorie 大卡 千卡": "4184"},
+    "power": {"w watt 瓦 瓦特": "1", "kw kilowatt 千瓦": "1000"},
+    "force": {"newton 牛顿": "1"},
+    "frequency": {"hz hertz 赫兹": "1", "khz": "1000", "mhz": "1000000"},
 }  # fmt: skip
 UNITS: dict[str, tuple[str, Fraction]] = {
     name: (dimension, Fraction(scale))

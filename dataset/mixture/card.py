@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 from xml.sax.saxutils import escape
 
+from dataset import transcript
 from dataset.files import written_whole
 from dataset.mixture.contamination import shipped_names
 from dataset.mixture.fields import FIELDS, field_of
@@ -37,7 +38,9 @@ class Statistics:
         self.groups[row["source"], row["language"], row["style"]] += 1
         self.subjects[row["subject"] or "(none)"] += 1
         self.levels[row["level"] or "(none)"] += 1
-        self.fields[row["source"], field_of(row["subject"], row["messages"][0]["content"])] += 1
+        # Not of the whole message: "please integrate natural language with programs" would be calculus.
+        question = transcript.asked(row["messages"][0]["content"])
+        self.fields[row["source"], field_of(row["subject"], question)] += 1
         if row["subject"] == UNKNOWN or area_of(row["subject"]) is not None:
             self.topics[row["subject"], row["style"]] += 1
         length = sum(len(message["content"]) for message in row["messages"])

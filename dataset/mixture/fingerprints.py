@@ -57,13 +57,11 @@ def example_row(solution: Solution) -> dict[str, Any]:
 
 def solution_of_row(row: Mapping[str, Any]) -> Solution:
     """The solution in a row that `example_row` made, without its reference."""
-    question = row["messages"][0]["content"]
-    question = question.removesuffix("\n" + transcript.INSTRUCTIONS[row["style"], row["language"]])
     problem = Problem(
         id=row["id"],
         source=row["source"],
         language=row["language"],
-        question=question,
+        question=transcript.asked(row["messages"][0]["content"]),
         answer=None,
         subject=row["subject"],
         level=row["level"],
@@ -89,13 +87,12 @@ def _keys(solution: Solution, text: str, part: int, seed: int) -> dict[str, Any]
 def fingerprint_chunk(chunk: Chunk, settings: MixSettings, benchmarks: Benchmarks) -> dict[str, int]:
     """Write the part file of `chunk`; return the counts of rows, refused and bad."""
     counts = {"row": 0, "refused": 0, "bad": 0, "left_out": 0, "no_part": 0}
-    convert = find_source(chunk.source).convert
-    stem = Path(chunk.file).stem
+    source, stem = find_source(chunk.source), Path(chunk.file).stem
     with part_file(chunk.part) as file:
         for number, line in chunk.lines:
             where = {"file": chunk.file, "line": number}
             try:
-                solutions = [c.solution for c in convert(parse_line(line), f"{stem}/{number}")]
+                solutions = [c.solution for c in source.candidates(parse_line(line), f"{stem}/{number}")]
                 rows = [example_row(solution) for solution in solutions]
             except LeftOut as reason:
                 counts["left_out"] += 1

@@ -5,6 +5,7 @@ Every conversion takes one row of its upstream's format and a default id, and yi
 
 from __future__ import annotations
 
+import traceback
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -33,10 +34,11 @@ from dataset.sources import (
     tora,
 )  # fmt: skip
 from dataset.sources.forms import expect_lines
-from dataset.sources.records import Candidate
+from dataset.sources.records import Candidate, LeftOut
 from sandbox.errors import InputError
 
 Convert = Callable[[Mapping[str, Any], str], list[Candidate]]
+_LONGEST_MESSAGE = 300  # characters; what a field held may be a whole solution
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -78,6 +80,32 @@ class Source:
     answers_within: bool = False
     own_reference: bool = False
     by_topic: bool = False
+
+    def candidates(self, row: Mapping[str, Any], default_id: str) -> list[Candidate]:
+        """What `convert` makes of a row; whatever it says of one that it cannot use is one line with our name.
+
+        Raises:
+            InputError: the row is not in the form that the source's docstring shows.
+            LeftOut: it is, and gives no candidate.
+        """
+        try:
+            return self.convert(row, default_id)
+        except LeftOut as reason:
+            raise LeftOut(_one_line(str(reason))) from None
+        except InputError as error:
+            raise InputError(f"{self.name}: {_one_line(str(error))}") from None
+        except Exception as error:  # a conversion, perhaps of the user's own, that takes a field for granted
+            place = traceback.extract_tb(error.__traceback__)[-1]
+            raise InputError(
+                f"{self.name}: expected a row as the docstring of its conversion shows, found one with the fields "
+                f"{_one_line(', '.join(map(str, row)) or 'none')}, which raises {_one_line(repr(error))} at "
+                f"{Path(place.filename).name}:{place.lineno}"
+            ) from error
+
+
+def _one_line(message: str) -> str:
+    shown = message.replace("\r", "\\r").replace("\n", "\\n")
+    return shown if len(shown) <= _LONGEST_MESSAGE else shown[:_LONGEST_MESSAGE] + "…"
 
 
 def _fields(*sets: str) -> tuple[frozenset[str], ...]:

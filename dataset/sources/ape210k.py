@@ -23,19 +23,28 @@ from typing import Any
 from dataset.sources.arithmetic import exact, printing_program, read_expression
 from dataset.sources.records import Candidate, candidate, text_field
 from dataset.types import Problem, Turn
+from sandbox.errors import InputError
 
 _UNDERSCORE = re.compile(r"(?<=\d)_(?=\d{3}(?!\d))")  # the Hub's thousands separator
 _HUB_ID = re.compile(r"ape210k__0*(\d+)")
 _PLAIN = re.compile(r"-?\d+(?:\.\d+)?%?")
 _BRACKETED = re.compile(r"\((\d+)\)/\((\d+)\)")  # Math23K: ((3)/(4))
+_BY_ZERO = re.compile(r"/\s*\(?0+(?![\d.])")
+_LONGEST_FRACTION = 40  # characters; floats hold less
 _IN_PER_CENT = re.compile(r"百分之几|百分之多少|百分数|百分率|百分比|\*100%$")
 _IN_FRACTIONS = re.compile(r"几分之几|分数|\(\d+/\d+\)|\(\(\(\)\)/\(\(\)\)\)")
 _IN_DECIMALS = re.compile(r"\d\.\d|%")
 
 
 def reference_of(answer: str) -> str:
-    """The answer in the usual notation: brackets off, "1(1/2)" as "1 1/2", an unfinished calculation finished."""
+    """The answer in the usual notation: brackets off, "1(1/2)" as "1 1/2", an unfinished calculation finished.
+
+    Raises:
+        InputError: it is not arithmetic, or divides by zero.
+    """
     answer = _BRACKETED.sub(r"\1/\2", _UNDERSCORE.sub("", answer.strip()))
+    if _BY_ZERO.search(answer):
+        raise InputError(f"the answer {answer!r} cannot be computed: it divides by zero")
     if _PLAIN.fullmatch(answer):
         return answer
     if mixed := re.fullmatch(r"(\d+)\(+(\d+/\d+)\)+", answer):
@@ -50,7 +59,7 @@ def as_written(reference: str, question: str, equation: str) -> str:
 
     In per cent where that is asked for; as a decimal that ends where there are decimals and no fractions, and above 1.
     """
-    if not re.fullmatch(r"-?\d+(/\d+)?", reference):
+    if not re.fullmatch(r"-?\d+(/\d+)?", reference) or len(reference) > _LONGEST_FRACTION:
         return reference
     value = Fraction(reference)
     hundredfold = f"{float(value * 100):.12g}"

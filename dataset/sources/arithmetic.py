@@ -91,7 +91,7 @@ def computed(node: ast.expr, names: Mapping[str, Number] = {}) -> Number:
         InputError: it cannot be computed.
     """
     match node:
-        case ast.Constant(value=int() as value) | ast.Constant(value=float() as value):
+        case ast.Constant(value=int() | float() as value) if abs(value) < _LARGEST_VALUE:
             return value
         case ast.Name() if node.id in names:
             return names[node.id]

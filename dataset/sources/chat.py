@@ -41,10 +41,7 @@ def last_exchange(row: Mapping[str, Any]) -> tuple[str, str]:
     roles = [m["role"] for m in messages]
     if roles[-2:] != ["user", "assistant"]:
         raise InputError(f"the roles of 'messages' are {roles}, expected them to end with user, assistant")
-    question = messages[-2]["content"].strip()
-    for instruction in transcript.INSTRUCTIONS.values():
-        question = question.removesuffix("\n" + instruction)
-    return question, messages[-1]["content"]
+    return transcript.asked(messages[-2]["content"].strip()), messages[-1]["content"]
 
 
 def convert(row: Mapping[str, Any], default_id: str) -> list[Candidate]:

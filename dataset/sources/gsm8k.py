@@ -24,6 +24,7 @@ from sandbox.errors import InputError
 
 _MARK = re.compile(r"<<([^<>=]*)=([^<>]*)>>")
 _NUMBER = re.compile(r"\d[\d,]*(?:\.\d+)?|\.\d+")
+_LONGEST_NUMBER = 100  # characters; Python refuses to read more than 4,300 digits
 
 
 def split_answer(row: Mapping[str, Any]) -> tuple[str, str]:
@@ -40,7 +41,7 @@ def split_answer(row: Mapping[str, Any]) -> tuple[str, str]:
 
 def program_of_marks(worked: str, question: str, final: str) -> str | None:
     """The program that the marks in `worked` spell out; None without marks, or where one is not arithmetic."""
-    given = {Fraction(number.replace(",", "")) for number in _NUMBER.findall(question)}
+    given = {Fraction(number.replace(",", "")) for number in _NUMBER.findall(question) if len(number) < _LONGEST_NUMBER}
     names: dict[Fraction, str] = {}
     values: dict[str, Number] = {}
     lines: list[str] = []

@@ -28,7 +28,7 @@ def _turns(content: object) -> tuple[Turn, ...]:
     if isinstance(content, str):
         return (Turn("text", content),)
     if not isinstance(content, list) or not all(
-        isinstance(part, Mapping) and part.get("type") in _KINDS and isinstance(part.get("content"), str)
+        isinstance(part, Mapping) and part.get("type") in list(_KINDS) and isinstance(part.get("content"), str)
         for part in content
     ):
         raise InputError(f"'content' is {str(content)[:80]}, expected objects with type text, code or execution")

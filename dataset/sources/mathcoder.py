@@ -28,7 +28,8 @@ def convert(row: Mapping[str, Any], default_id: str) -> list[Candidate]:
     """The one solution in a row."""
     segments = row.get("segments")
     if not isinstance(segments, list) or not all(
-        isinstance(s, Mapping) and s.get("role") in _KINDS and isinstance(s.get("content"), str) for s in segments
+        isinstance(s, Mapping) and s.get("role") in tuple(_KINDS) and isinstance(s.get("content"), str)
+        for s in segments
     ):
         raise InputError(f"'segments' is {str(segments)[:80]}, expected objects with role text, code or execution")
     turns = tuple(Turn(_KINDS[s["role"]], "" if s["content"] == NOTHING else s["content"]) for s in segments)

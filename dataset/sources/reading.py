@@ -16,19 +16,25 @@ counted. Of any other form of file it is said, in one line, what it is and what 
 from __future__ import annotations
 
 import json
+import lzma
 import re
 import zipfile
+import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any
 
-from dataset.files import LONGEST_LINE_BYTES, parse_line, read_raw_lines
+from dataset.files import LONGEST_LINE_BYTES, parse_line, raw_lines, read_raw_lines
 from dataset.sources.forms import form_of, refuse
 from sandbox.errors import InputError
 
 Row = dict[str, Any] | str  # the row, or what is wrong with it
 _BLOCK_CHARACTERS = 1 << 20
+_LONGEST_CAUSE = 200  # characters of a library's own words
+_UNREADABLE = "nested too deep, or a number is too long"
+# BadZipFile, and what decompressors, a cut end, a password and an unknown method raise.
+_BROKEN_ZIP = (zipfile.BadZipFile, zlib.error, lzma.LZMAError, OSError, EOFError, RuntimeError)
 
 
 def read_rows(path: Path, member: str | None = None) -> Iterator[tuple[int, Row]]:
@@ -89,6 +95,8 @@ def _array_rows(file: IO[str], name: str) -> Iterator[tuple[int, Row]]:
                     raise InputError(f"{name}: element {number + 1} of the array is not JSON ({error.msg})") from None
                 buffer, position = buffer[position:] + block, 0
                 continue
+            except (RecursionError, ValueError):
+                raise InputError(f"{name}: element {number + 1} of the array cannot be read: {_UNREADABLE}") from None
             number += 1
             yield number, value if isinstance(value, dict) else f"expected a JSON object, found {type(value).__name__}"
     except UnicodeDecodeError as error:
@@ -112,6 +120,8 @@ def _object_rows(file: IO[str], name: str) -> Iterator[tuple[int, Row]]:
                     raise InputError(f"{name}: object {number + 1} is not JSON ({error.msg})") from None
                 buffer, position = buffer[position:] + block, 0
                 continue
+            except (RecursionError, ValueError):
+                raise InputError(f"{name}: object {number + 1} cannot be read: {_UNREADABLE}") from None
             for row in _unwrapped(value):
                 number += 1
                 yield number, row if isinstance(row, dict) else f"expected a JSON object, found {type(row).__name__}"
@@ -136,8 +146,8 @@ def _parquet_rows(path: Path) -> Iterator[tuple[int, Row]]:
                 for row in batch.to_pylist():
                     number += 1
                     yield number, row
-    except pyarrow.ArrowInvalid as error:
-        raise InputError(f"{path}: not a Parquet file ({error})") from None
+    except (pyarrow.ArrowException, OSError, ValueError) as error:  # broken pages are an OSError, names a UnicodeError
+        raise InputError(f"{path}: not a Parquet file, or a broken one ({_cause(error)}); fetch it again") from None
 
 
 @contextmanager
@@ -148,12 +158,15 @@ def _opened(path: Path, member: str | None) -> Iterator[IO[bytes]]:
                 raise InputError(f"{path}: expected {member or 'a known file'} in the archive")
             with archive.open(member) as file:
                 yield file
-    except zipfile.BadZipFile as error:
-        raise InputError(f"{path}: not a zip archive ({error}); fetch it again") from None
+    except _BROKEN_ZIP as error:
+        raise InputError(f"{path}: not a zip archive, or a broken one ({_cause(error)}); fetch it again") from None
+
+
+def _cause(error: Exception) -> str:
+    return str(error).partition("\n")[0][:_LONGEST_CAUSE]
 
 
 def _zip_rows(path: Path, member: str | None) -> Iterator[tuple[int, Row]]:
     with _opened(path, member) as file:
-        for number, line in enumerate(file, 1):
-            if line.strip():
-                yield number, _parsed(line)
+        for number, line in raw_lines(file):
+            yield number, _parsed(line)

@@ -80,11 +80,11 @@ def check_with_patience(
 def verify_chunk(chunk: Chunk, sandbox: Runner, settings: Settings, pool: ThreadPoolExecutor) -> dict[str, int]:
     """Verify the lines of `chunk` into its part file; return the counts of kept, dropped, left out and bad."""
     counts = {"kept": 0, "dropped": 0, "left_out": 0, "bad": 0}
-    convert, stem = find_source(chunk.source).convert, Path(chunk.file).stem
+    source, stem = find_source(chunk.source), Path(chunk.file).stem
     jobs: list[tuple[int, InputError | tuple[Candidate, Future[Outcome] | Outcome]]] = []
     for number, line in chunk.lines:
         try:
-            candidates = convert(parse_line(line), f"{stem}/{number}")
+            candidates = source.candidates(parse_line(line), f"{stem}/{number}")
         except InputError as error:
             jobs.append((number, error))
             continue

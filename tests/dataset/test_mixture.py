@@ -358,6 +358,7 @@ def test_the_card_says_the_composition_beside_the_papers(tmp_path: Path) -> None
     assert "| GSM8K and MATH, tool-integrated | 58,000 | 3 | 3 | 57,997 |" in card
     assert manifest.summary["subtopics_of_76"] == 1
     assert sum(manifest.summary["fields"].values()) == 8
+    assert manifest.summary["fields"]["calculus"] == 0  # although tool-integrated rows are told to "integrate"
 
 
 def test_labels_cannot_break_the_picture() -> None:

@@ -7,6 +7,7 @@ import gzip
 import json
 import lzma
 import pickle
+import re
 import zipfile
 from pathlib import Path
 
@@ -46,12 +47,53 @@ def test_the_same_rows_are_read_from_lines_array_parquet_and_zip(tmp_path: Path)
         ("a.json", b'[{"a": 1}, {"a": ', "element 2"),
         ("a.parquet", b"not parquet at all", "not a Parquet file"),
         ("a.zip", b"PK no", "not a zip archive"),
+        ("a.json", b'[{"a": ' + b"[" * 100_000, "element 1 of the array cannot be read: nested too deep"),
+        ("a.json", b'[{"a": ' + b"9" * 5_000 + b"}]", "a number is too long"),
+        ("a.json", b'{\n"a": ' + b"9" * 5_000 + b"}", "object 1 cannot be read"),
     ],
 )
 def test_a_broken_file_is_named(tmp_path: Path, name: str, content: bytes, says: str) -> None:
     (tmp_path / name).write_bytes(content)
     with pytest.raises(InputError, match=says):
         list(read_rows(tmp_path / name))
+
+
+def problems_of_damage(path: Path, member: str | None, places: range) -> list[str]:
+    """What is said of `path` with three bytes turned at each of `places`, one at a time; where rows come, nothing."""
+    whole, said = path.read_bytes(), []
+    for at in places:
+        path.write_bytes(whole[:at] + bytes(byte ^ 0xFF for byte in whole[at : at + 3]) + whole[at + 3 :])
+        try:
+            list(read_rows(path, member))
+        except InputError as error:
+            said.append(str(error))
+    return said
+
+
+@pytest.mark.parametrize("method", [zipfile.ZIP_DEFLATED, zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA])
+def test_a_zip_archive_that_is_broken_inside_is_named(tmp_path: Path, method: int) -> None:
+    lines = "".join(json.dumps({"question": f"{number * 7919 % 1009}"}) + "\n" for number in range(3000))
+    with zipfile.ZipFile(path := tmp_path / "a.zip", "w", method) as archive:
+        archive.writestr("train.json", lines)
+    said = problems_of_damage(path, "train.json", range(40, 1000, 47))
+    assert len(said) > 10
+    assert all(
+        re.fullmatch(r".*a\.zip: not a zip archive, or a broken one \(.*\); fetch it again", line) for line in said
+    )
+
+
+@pytest.mark.parametrize("compression", ["none", "snappy", "zstd"])
+def test_a_parquet_file_that_is_broken_inside_is_named(tmp_path: Path, compression: str) -> None:
+    import pyarrow
+    from pyarrow import parquet
+
+    rows = [{"question": f"问题{number * 7919 % 1009}"} for number in range(300)]
+    parquet.write_table(pyarrow.Table.from_pylist(rows), path := tmp_path / "a.parquet", compression=compression)
+    said = problems_of_damage(path, None, range(4, path.stat().st_size - 8, 31))
+    assert len(said) > 10
+    assert all(
+        re.fullmatch(r".*a\.parquet: not a Parquet file, or a broken one \(.*\); fetch it again", line) for line in said
+    )
 
 
 OTHER_FORMS = [

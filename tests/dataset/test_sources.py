@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
@@ -11,9 +12,9 @@ import pytest
 from dataset import sources
 from dataset.build import build
 from dataset.files import read_manifest, sha256
-from dataset.sources import SOURCES, recognise
+from dataset.sources import SOURCES, Source, recognise
 from dataset.sources.reading import read_rows
-from dataset.sources.records import LeftOut
+from dataset.sources.records import Candidate, LeftOut
 from dataset.transcript import render
 from dataset.types import Solution, solution_from_json
 from dataset.verification.check import check
@@ -114,13 +115,49 @@ BAD_ROWS = [
     ("chat", {"messages": [{"role": "user", "content": [{"type": "text", "content": "q"}]}], "answer": "1"},
      "--source mathcodeinstruct"),
     ("candidates", {"id": 1, "problem": {}, "turns": []}, "'id'"),
+    # Values that arithmetic, sets and dictionaries of ours would fail on.
+    ("mathcoder", {"question": "q", "reference": "1", "segments": [{"role": ["x"], "content": ""}]}, "'segments'"),
+    ("mathcodeinstruct", {"messages": [{"role": "user", "content": [{"type": {}, "content": "q"}]},
+                                       {"role": "assistant", "content": "a"}]}, "type text, code or execution"),
+    ("ape210k", {"question_chinese": "q", "result": "1/0", "equation": "x=1"}, "divides by zero"),
 ]  # fmt: skip
+
+
+TOO_LARGE = "1" + "0" * 400
+HUGE_NUMBERS = [
+    ("ape210k", {"id": "1", "original_text": "q", "ans": "1" * 400, "equation": f"x={TOO_LARGE}*1.5"}),
+    ("ape210k", {"question_chinese": "q", "result": TOO_LARGE, "equation": "x=1.5"}),
+    ("svamp", {"Body": "b", "Question": "q", "Equation": TOO_LARGE, "Answer": 2.0}),
+    ("gsm8k", {"question": "9" * 5_000, "answer": "<<2*3=6>>6\n#### 6"}),
+]
+
+
+@pytest.mark.parametrize(("name", "row"), HUGE_NUMBERS)
+def test_numbers_beyond_floats_give_a_program_all_the_same(name: str, row: dict[str, object]) -> None:
+    assert "pot" in [found.solution.style for found in SOURCES[name].convert(row, "1")]
 
 
 @pytest.mark.parametrize(("name", "row", "says"), BAD_ROWS)
 def test_a_row_in_another_form_is_refused_and_says_why(name: str, row: dict[str, object], says: str) -> None:
     with pytest.raises(InputError, match=says):
         SOURCES[name].convert(row, "1")
+
+
+def test_whatever_a_conversion_fails_with_is_one_line_with_source_and_place(tmp_path: Path) -> None:
+    def careless(row: Mapping[str, object], default_id: str) -> list[Candidate]:
+        return [row["missing"]]  # type: ignore[list-item]
+
+    source = Source(name="own", convert=careless, licence="MIT")
+    with pytest.raises(InputError, match=r"own: expected a row .* found one with the fields question, which raises "
+                                         r"KeyError\('missing'\) at test_sources\.py:\d+"):  # fmt: skip
+        source.candidates({"question": "q\n" * 1000}, "1")
+    path = tmp_path / "a.jsonl"
+    path.write_text('{"source": "data/\\n' + "x" * 5000 + '", "instruction": "i", "output": "o"}\n')
+    build("mathinstruct", [path], tmp_path / "out", quiet=True)
+    (bad,) = (json.loads(line) for line in (tmp_path / "out" / "bad.jsonl").read_text().splitlines())
+    assert bad["problem"].startswith("mathinstruct: 'source' is ")
+    assert "\n" not in bad["problem"]
+    assert len(bad["problem"]) < 400
 
 
 def test_bad_rows_are_listed_with_file_and_line_and_the_rest_is_built(tmp_path: Path) -> None:
