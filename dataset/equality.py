@@ -13,11 +13,14 @@ import re
 
 from dataset.grading import phrases, qualifiers, question_hints, trees, wording
 from dataset.grading.normalize import MAX_CHARACTERS, clean, fold
+from dataset.grading.numbers import to_number
 from dataset.grading.repair import squeezed
 from dataset.grading.text_rules import TEXT_RULES
-from dataset.grading.values import Decided
+from dataset.grading.tree import App, Node
+from dataset.grading.values import Decided, same_value
 from dataset.types import Verdict
 
+_PLAIN = re.compile(r"-?\d{1,300}(?:\.\d{1,300})?", re.ASCII)
 SENTENCE = 3  # blanks between letters; with more, capitals say nothing
 _ALLOWED = re.compile(
     r"\s*[(（][^()（）]{1,80}(?:[皆均都]可以?|即可|答案不唯一)[^()（）]{0,20}[)）]\s*$"
@@ -46,6 +49,8 @@ def _decide(reference: str, predicted: str | None, question: str | None) -> Deci
         return Decided(True, "same text")
     if max(len(reference), len(predicted)) > MAX_CHARACTERS:
         return _long(reference, predicted)
+    if _PLAIN.fullmatch(reference) and _PLAIN.fullmatch(predicted):  # most answers; no rule says more of them
+        return same_value(_number(reference), _number(predicted))
     forms = _FORMS.split(_ALLOWED.sub("", reference) or reference)
     if len(forms) > 1:  # "\frac{3}{10} ## 0.3": either is the answer
         verdicts = [_decide(form, predicted, question) for form in forms if form.strip(" $")]
@@ -63,6 +68,11 @@ def _decide(reference: str, predicted: str | None, question: str | None) -> Deci
     if decided.correct:
         return Decided(False, "restates the question") if _restates(one, other, question) else decided
     return _without_qualifiers(one, other, question) or decided
+
+
+def _number(text: str) -> Node:
+    """The tree of a plain number."""
+    return App("neg", (to_number(text[1:]),)) if text[0] == "-" else to_number(text)
 
 
 def _restates(reference: str, predicted: str, question: str | None) -> bool:

@@ -23,6 +23,7 @@ Monomial: TypeAlias = tuple[tuple[str, Fraction], ...]  # (letter, "√prime" or
 Sum: TypeAlias = dict[Monomial, Fraction]
 
 _HALF = Fraction(1, 2)
+_ONE = Fraction(1)
 
 
 class NoNormalForm(ValueError):
@@ -62,7 +63,7 @@ def normal(node: Node) -> Sum:
     if isinstance(node, Sym):
         if node.name == "oo":
             raise NoNormalForm("infinity")
-        return {((node.name, Fraction(1)),): Fraction(1)}
+        return {((node.name, _ONE),): _ONE}
     if isinstance(node, Qty) and node.unit == "%":
         return multiply(normal(node.value), {(): Fraction(1, 100)})
     if isinstance(node, App):
@@ -73,15 +74,15 @@ def normal(node: Node) -> Sum:
 def _apply(node: App) -> Sum:
     op, args = node.op, node.args
     if op == "add":
-        total: Sum = {}
-        for argument in args:
+        total = normal(args[0])
+        for argument in args[1:]:
             total = add(total, normal(argument))
         return total
     if op == "neg":
         return multiply(normal(args[0]), {(): Fraction(-1)})
     if op == "mul":
-        product: Sum = {(): Fraction(1)}
-        for argument in args:
+        product = normal(args[0])
+        for argument in args[1:]:
             product = multiply(product, normal(argument))
         return product
     if op == "div":
@@ -155,7 +156,7 @@ def _sum(form: Sum) -> Sum:
 def add(one: Sum, other: Sum) -> Sum:
     total = dict(one)
     for monomial, value in other.items():
-        total[monomial] = total.get(monomial, Fraction(0)) + value
+        total[monomial] = total[monomial] + value if monomial in total else value
     return _sum(total)
 
 
@@ -166,16 +167,17 @@ def multiply(one: Sum, other: Sum) -> Sum:
     for left, a in one.items():
         for right, b in other.items():
             monomial, factor = _join(left, right)
-            product[monomial] = product.get(monomial, Fraction(0)) + a * b * factor
+            term = a * b if factor is _ONE else a * b * factor
+            product[monomial] = product[monomial] + term if monomial in product else term
     return _sum(product)
 
 
 def _join(one: Monomial, other: Monomial) -> tuple[Monomial, Fraction]:
     """The product of two monomials, and the rational that comes out of i² = -1 and √2·√2 = 2."""
     if not one:
-        return other, Fraction(1)
+        return other, _ONE
     if not other:
-        return one, Fraction(1)
+        return one, _ONE
     exponents = dict(one)
     for part, exponent in other:
         exponents[part] = exponents.get(part, Fraction(0)) + exponent
@@ -183,7 +185,7 @@ def _join(one: Monomial, other: Monomial) -> tuple[Monomial, Fraction]:
 
 
 def _tidy(exponents: dict[str, Fraction]) -> tuple[Monomial, Fraction]:
-    factor = Fraction(1)
+    factor = _ONE
     kept = []
     for part, exponent in exponents.items():
         if part == "i" and exponent.denominator == 1:

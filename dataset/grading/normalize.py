@@ -100,6 +100,7 @@ _COUNTED = "[\\d零一二三四五六七八九十百千万两]"
 _ELLIPSIS = re.compile(r"(?<=\d)\.{3,}\s*\$*$")
 _WHEN_ZH = re.compile(r"(?<=[\d})])\s*时\s*,?\s*(?=[A-Za-z]\s*=)")  # x=1时y=2
 _YUAN = re.compile(rf"({_COUNTED}{{1,12}})[块元]({_COUNTED})(?:[角毛]钱?)?(?:({_COUNTED}{{1,2}})分)?钱?整?")
+_BOTH, _EITHER = re.compile(r"(?<=\))\s*&\s*(?=\()"), re.compile(r"(?<=\))\s*\|\s*(?=\([^|]*[<>])")
 _NEARLY_WORDS = r"(?:(?:or |which is )?(?:approximately|about|roughly)\b|约等于|约为|大约是?|约)"
 _NEARLY_IN_BRACKETS = re.compile(
     rf"\s*(?:\\text\s*\{{\s*)?\(\s*(?:\\approx|{_NEARLY_WORDS})\s*\}}?\s*([^()]{{1,40}})\)\s*\}}?$"
@@ -129,7 +130,8 @@ def clean(text: str) -> str:
     """
     text = _CHOICE_ZH.sub(r"\1. ", text) if "、" in text else text
     text = _CONTROL.sub(" ", repair.escapes(fold(repair.entities(text)))).strip()
-    text = _ELLIPSIS.sub(r"\\ldots ", text)  # before its dots are taken for closing ones
+    if "..." in text:
+        text = _ELLIPSIS.sub(r"\\ldots ", text)  # before its dots are taken for closing ones
     if r"\\" in text:
         if r"\begin" not in text:
             # "\\frac" is "\frac" that was escaped twice on its way; outside a matrix there are no rows to part.
@@ -142,14 +144,18 @@ def clean(text: str) -> str:
     text = _dollars(_off(text))
     text = _SEPARATED.sub(lambda match: _SEPARATOR.sub("", match[0]), text)
     text = text.replace(r"\!", "")
-    text = _repeated(_X_TEN.sub(r" \\times ", _INCHES.sub(r" \\text{inch}", text)))
-    if match := _HOURS_MINUTES.fullmatch(text):
+    text = _repeated(text)
+    if "in" in text or "10" in text:
+        text = _X_TEN.sub(r" \\times ", _INCHES.sub(r" \\text{inch}", text))
+    if "h" in text and (match := _HOURS_MINUTES.fullmatch(text)):
         return f"{match[1]} hours {match[2]} minutes"
     text = _MINUS.sub("-", text.replace("sq. ", "sq "))
     if not text.isascii():
         text = _NOUN_IN_BRACKETS.sub(r"\1", _MINUS_ZH.sub("-", text))
-    text = _SPEED.sub(r" \\text{\1/\2}\3", _IN_BRACKETS.sub(r"\1", _PER_HUNDRED.sub(r"\1%", text)))
-    if match := _TIME.fullmatch(text):
+        text = _PER_HUNDRED.sub(r"\1%", text)
+    if "_" in text or "/" in text:
+        text = _SPEED.sub(r" \\text{\1/\2}\3", _IN_BRACKETS.sub(r"\1", text))
+    if "time" in text and (match := _TIME.fullmatch(text)):
         return ":".join(f"{int(part):02}" for part in match.groups() if part)
     if text.startswith("(1)") and _SECOND_PART.search(text):
         text = _in_parts(text)
@@ -161,7 +167,7 @@ def clean(text: str) -> str:
     text = _off(text.replace("~", " "))
     if ("]" in text or "[" in text) and (match := _OPEN_ENDS.fullmatch(text)) and (match[1], match[3]) != ("[", "]"):
         return f"{'(' if match[1] == ']' else '['}{match[2]}{')' if match[3] == '[' else ']'}"
-    if match := _BUILDER.fullmatch(text):  # {x | x > 2}
+    if "{" in text and (match := _BUILDER.fullmatch(text)):  # {x | x > 2}
         return match[2]
     if "\\in" in text and (match := _FAMILY.fullmatch(text)):
         return f"{match[1]}, {match[2]}"
@@ -170,11 +176,14 @@ def clean(text: str) -> str:
     text = _rounded_forms(text)
     if "[" in text or (";" in text and text.startswith("(")):
         text = _rows(text)
+    if ")" in text and ("&" in text or "|" in text):  # sympy's
+        text = _BOTH.sub(" and ", _EITHER.sub(" or ", text))
+    if text.isascii():
+        return text
     text = _WHEN_ZH.sub(",", text)
-    text = re.sub(r"(?<=\))\s*&\s*(?=\()", " and ", re.sub(r"(?<=\))\s*\|\s*(?=\([^|]*[<>])", " or ", text))  # sympy's
-    if not text.isascii() and (yuan := _YUAN.fullmatch(text)):
+    if yuan := _YUAN.fullmatch(text):
         return f"{yuan[1]}元{yuan[2]}角" + (f"{yuan[3]}分" if yuan[3] else "")
-    if not text.isascii() and "余" not in text and _COUNTS.fullmatch(text):
+    if "余" not in text and _COUNTS.fullmatch(text):
         return re.sub(_COUNT, r"\2\3\1", text)
     match = _RATE.fullmatch(text)  # 每小时80千米
     return f"{match[2]}/{match[1]}" if match else text

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from fractions import Fraction
+from functools import lru_cache
 
 from dataset.grading.normalize import ROW_BREAK
 from dataset.grading.tree import Node, Seq, Sym
@@ -82,6 +83,7 @@ _CHOICE = re.compile(
 _SMALL_CHOICE = re.compile(r"(?:option |choice |\()([a-j])\)?|([a-j])\)", re.IGNORECASE)
 
 
+@lru_cache(maxsize=64)  # each rule asks it of the same two answers
 def plain(text: str) -> str:
     r"""`text` without \text{…} and the like around its words, and without white space at its ends."""
     before = None

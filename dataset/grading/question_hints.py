@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import re
+from functools import lru_cache
 
+# Each rule asks, and a model answers the same question many times in a row.
+_remembered = lru_cache(maxsize=256)
 _PERCENT = re.compile(r"percent|%|百分|％", re.IGNORECASE)
 _LISTING = re.compile(
     r"separated by (?:a )?commas?|(?:all|both)(?: of)?(?: the| possible| real| complex| integer| positive| distinct)* "
@@ -53,49 +56,59 @@ _OPTION = re.compile(
 )
 
 
+@_remembered
 def percent(question: str | None) -> bool:
     """Whether it speaks of percent, so that "25" and "25%" may mean the same."""
     return question is not None and _PERCENT.search(question) is not None
 
 
+@_remembered
 def listing(question: str | None) -> bool:
     """Whether several answers are asked for, so that a comma parts them."""
     return question is not None and _LISTING.search(question) is not None
 
 
+@_remembered
 def several(question: str | None) -> bool:
     """Whether more than one value is asked for in any wording; weaker than `listing`."""
     return listing(question) or (question is not None and _SEVERAL.search(question) is not None)
 
 
+@_remembered
 def one_of_several(question: str | None) -> bool:
     """Whether one of several right answers is asked for, so that a text that gives two gives each of them."""
     return question is not None and _ONE_OF_SEVERAL.search(question) is not None
 
 
+@_remembered
 def interval(question: str | None) -> bool:
     return question is not None and _INTERVAL.search(question) is not None
 
 
+@_remembered
 def domain(question: str | None) -> bool:
     """Whether where a function is defined belongs to the answer."""
     return question is not None and _DOMAIN.search(question) is not None
 
 
+@_remembered
 def point(question: str | None) -> bool:
     return question is not None and _TUPLE.search(question) is not None
 
 
+@_remembered
 def factored(question: str | None) -> bool:
     """Whether a product is asked for, so that the sum it came from is no answer."""
     return question is not None and _FACTORED.search(question) is not None
 
 
+@_remembered
 def primitive(question: str | None) -> bool:
     """Whether coefficients without a common factor are asked for, so that a multiple of an equation is no answer."""
     return question is not None and _PRIMITIVE.search(question) is not None
 
 
+@_remembered
 def ordered(question: str | None) -> bool:
     return question is not None and _ORDERED.search(question) is not None
 

@@ -118,9 +118,16 @@ def children(node: Node) -> tuple[Node, ...]:
 
 def variables(node: Node) -> frozenset[str]:
     """The names of the variables in `node`, constants and bound letters left out."""
-    if isinstance(node, Sym):
-        return frozenset() if node.name in CONSTANTS or node.name[0] == BOUND else frozenset({node.name})
-    return frozenset().union(*(variables(child) for child in children(node)))
+    found: set[str] = set()
+    below = [node]
+    while below:
+        inner = below.pop()
+        if isinstance(inner, Sym):
+            if inner.name not in CONSTANTS and inner.name[0] != BOUND:
+                found.add(inner.name)
+        elif not isinstance(inner, Num):
+            below.extend(children(inner))
+    return frozenset(found)
 
 
 def contains(node: Node, kind: type | tuple[type, ...]) -> bool:
