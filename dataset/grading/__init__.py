@@ -13,7 +13,9 @@ The way from a text to a verdict, one step a line; `dataset.equality.equivalent`
       │  trees             both texts read and compared; what cannot be read is compared letter by letter
       │  lexer             characters to tokens
       │  parser            tokens to a tree, by precedence; the levels below it are
+      │    measured            what stands behind a value: units, nouns, thousands, residues
       │    operands            one operand with its powers and signs
+      │    functions           roots and functions with what they are applied to
       │    series              sums, products and integrals
       │    brackets            tuples, intervals, sets, matrices, cases, constructors
       │    numbers             decimals, mixed and repeating numbers, digits in a base

@@ -89,3 +89,9 @@ class Cursor:
 
     def argument(self, *, signed: bool = False) -> Node:
         raise NotImplementedError
+
+    def power(self) -> Node:
+        raise NotImplementedError
+
+    def starts_factor(self) -> bool:
+        raise NotImplementedError

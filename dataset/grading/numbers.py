@@ -21,7 +21,10 @@ def to_number(written: str) -> Num:
         raise Unreadable(f"a number of more than {MAX_DIGITS} digits")
     if len(exponent) > 6 or abs(power := int(exponent or "0")) > MAX_EXPONENT:
         raise Unreadable(f"an exponent of {exponent[:10]}")
-    value = Fraction(int((whole + decimals) or "0")) * Fraction(10) ** (power - len(decimals))
+    digits = int((whole + decimals) or "0")
+    value = (
+        Fraction(digits) * Fraction(10) ** (power - len(decimals)) if power else Fraction(digits, 10 ** len(decimals))
+    )
     significant = (whole + decimals).lstrip("0") if decimals else whole.strip("0")
     return Num(value, max(0, len(decimals) - power) if decimals or exponent else 0, len(significant))
 
