@@ -14,6 +14,8 @@ _LABEL = re.compile(
     r"[^\d=:：]{0,80}?[A-Za-z\u4e00-\u9fff)][^\d=:：]{0,20}?\s*(?:[:：]|\bis\b|\bare\b|是|为)\s*[:：]?\s*"
 )
 _NUMBER = r"[-+]?\d[\d.]*(?:e[-+]?\d+)?(?:/\d+)?"
+# "If each pie takes 9 apples" asks for nothing.
+_GIVEN_EACH = re.compile(r"\beach (?:\w+ ){1,3}?(?:takes|costs|has|weighs|needs|holds|gets|uses)\b")
 _NUMBERS = re.compile(rf"{_NUMBER}(?:\s*,\s*{_NUMBER}|\s+{_NUMBER})+")
 _ONE_NUMBER = re.compile(_NUMBER)
 # A number that compares two things is no value: "B is 10 times the term in A".
@@ -38,7 +40,7 @@ def printed(output: str, question: str) -> str | None:
     lines = [line.strip() for line in output.strip().splitlines() if line.strip()][-_OUTPUT_LINES:]
     if not lines or _FAILED.search("\n".join(lines)):
         return None
-    if question_hints.several(question) and (several := _several(lines)) is not None:
+    if question_hints.several(question) and (several := _several(lines, question)) is not None:
         return several
     line = _whole_value(lines)
     if (box := last_box(line, question)) is not None:
@@ -59,14 +61,15 @@ def printed(output: str, question: str) -> str | None:
     return core(line, question) or line
 
 
-def _several(lines: list[str]) -> str | None:
+def _several(lines: list[str], question: str) -> str | None:
     """All lines where each is "name = value" of another name, or all are numbers."""
     if len(lines) < 2:
         return None
     named = [_NAMED_LINE.fullmatch(line) for line in lines]
     if len({match[1] for match in named if match}) == len(lines):
         return ", ".join(line.replace(":", "=", 1).replace("：", "=", 1) for line in lines)
-    return ", ".join(lines) if all(_ONE_NUMBER.fullmatch(line) for line in lines) else None
+    numbers = all(_ONE_NUMBER.fullmatch(line) for line in lines)
+    return ", ".join(lines) if numbers and question_hints.several(_GIVEN_EACH.sub("", question)) else None
 
 
 def _whole_value(lines: list[str]) -> str:

@@ -33,6 +33,7 @@ _PIECE = re.compile(r"[A-Za-z]+|[\u4e00-\u9fff]+|\d+(?:\.\d+)?|\S", re.ASCII)
 _SHORT_UNITS = {
     "m": "meter", "s": "second", "h": "hour", "g": "gram", "l": "liter", "t": "ton", "j": "joule", "w": "watt"
 }  # fmt: skip
+_NUMBER_AND_LETTER = re.compile(r"-?\d[\d.,]*\s+[mshgl]\.?(?:\s*\^\s*[23])?")
 _TWO = ("**", "//", "<=", ">=", "!=", "==", "->")
 _OPERANDS = ("x", "y", "z", "A", "B", "C")
 _GLUED = sorted((name for name in FUNCTIONS | {"pi"} if name != "lg"), key=len, reverse=True)
@@ -67,6 +68,7 @@ def tokens(text: str, hints: Hints) -> list[Token]:
         Unreadable: more than `MAX_TOKENS` tokens.
     """
     lexer = _Lexer(hints)
+    lexer.alone = _NUMBER_AND_LETTER.fullmatch(text) is not None
     lexer.scan(text, hints.commas_part)
     return [*lexer.found, Token("end", "")]
 
@@ -77,6 +79,7 @@ class _Lexer:
         self.found: list[Token] = []
         self.spaced = False
         self.depth = 0  # of \text{\text{…}}
+        self.alone = False  # a number and one letter, which the question does not have, is a quantity
 
     def add(self, kind: Kind, text: str) -> None:
         if len(self.found) >= MAX_TOKENS:
@@ -215,6 +218,12 @@ class _Lexer:
         full = _SHORT_UNITS.get(letter)
         if full is None:
             return False
+        if (
+            self.alone
+            and self.hints.question
+            and not re.search(rf"(?<![a-zA-Z]){letter}(?![a-zA-Z])", self.hints.question)
+        ):
+            return True
         measured, wanted = UNITS[letter][0], self.hints.dimension
         if measured == wanted or (measured == "length" and wanted in ("area", "volume")):
             return True

@@ -69,6 +69,8 @@ _DOTS_ABOVE = re.compile("(\\d)\u0307(?:(\\d{0,100})(\\d)\u0307)?")
 _OPEN_ENDS = re.compile(r"([\[\]])\s*([^\[\]()]{1,60}[,;][^\[\]()]{1,60})([\[\]])")  # ]0, 1[
 _INCHES = re.compile(r"(?<=\d)\s*in(?:\.|(?=\s*\^|\s*$))")
 _X_TEN = re.compile(r"(?<=\d)\s*[xX]\s*(?=10\s*(?:\^|\*\*))")
+_SECONDS = re.compile(r"(?<=\d)\s*secs?\.?$")  # no secant, which would be of something
+_POWER_OF_UNIT = re.compile(r"(?<=\d)\s*((?:cm|mm|km|dm|ft|yd)|(?<=\s)m)\s?([23])$")
 _HOURS_MINUTES = re.compile(r"(\d{1,6})\s*h(?:rs?)?\s*(\d{1,4})\s*m(?:ins?)?")  # 2h15m
 _PER_HUNDRED = re.compile(r"百分之\s*(\d+(?:\.\d+)?)")
 # m and s alone are variables, m/s after a number is not.
@@ -149,6 +151,7 @@ def clean(text: str) -> str:
         text = _X_TEN.sub(r" \\times ", _INCHES.sub(r" \\text{inch}", text))
     if "h" in text and (match := _HOURS_MINUTES.fullmatch(text)):
         return f"{match[1]} hours {match[2]} minutes"
+    text = _POWER_OF_UNIT.sub(r" \1^\2", _SECONDS.sub(" seconds", text))
     text = _MINUS.sub("-", text.replace("sq. ", "sq "))
     if not text.isascii():
         text = _NOUN_IN_BRACKETS.sub(r"\1", _MINUS_ZH.sub("-", text))

@@ -99,7 +99,8 @@ def unnamed(node: Node) -> Node:
         return names[0]  # "5 = x"
     if isinstance(value, Mat) and len(names) == 1 and _is_power_of_matrix(names[0]):
         return value
-    if not all(is_name(name) for name in names) or _contradict(names[-1], value):
+    letter = isinstance(names[-1], Sym) and names[-1].name in ("e", "i")  # here no constants: e = 121
+    if not all(is_name(name) for name in names) or (not letter and _contradict(names[-1], value)):
         return found
     computed = not (variables(names[0]) or contains(names[0], Words))
     return found if computed and variables(value) else value  # 7 = 11a + c gives nothing a value

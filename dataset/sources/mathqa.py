@@ -26,6 +26,7 @@ from dataset.types import Problem, Turn
 from sandbox.errors import InputError
 
 _OPTION = re.compile(r"(?:^\[?|,)\s*['\"]?\s*([a-e])\s*\)\s*")  # a few rows are Python lists, as text
+_RUPEES = re.compile(r"(?<=\) )s [.:] (?=\d)")  # "rs ." has lost its r in some rows
 _AGAIN = re.compile(r"^[a-e]\s*\)\s*")  # "a ) a ) 8"
 # What each operation is in Python; {0} and {1} are its operands.
 _OPERATIONS = {
@@ -89,7 +90,9 @@ def _python(node: ast.expr) -> str:
 def convert(row: Mapping[str, Any], default_id: str) -> list[Candidate]:
     """The rationale, ended by the letter, and the formula as a program."""
     stem = text_field(row, "Problem", "problem").strip()
-    choices = choices_of(text_field(row, "options"))
+    options = text_field(row, "options")
+    mended = _RUPEES.sub("rs . ", options)
+    choices = choices_of(mended)
     answer = text_field(row, "correct").strip().upper()
     must_be_among(answer, choices, "correct")
     rationale = text_field(row, "Rationale", "rationale").strip().strip('"').strip()
@@ -114,4 +117,4 @@ def convert(row: Mapping[str, Any], default_id: str) -> list[Candidate]:
         found.append(candidate(asked, "pot", (Turn("code", program),), "/pot"))
     if not found:
         raise LeftOut("its rationale chooses another letter than correct, and its formula gives no program")
-    return found
+    return found if mended == options else [one.changed_by("rupees without their r in the choices") for one in found]

@@ -65,6 +65,13 @@ ROWS: list[tuple[str, str | None, str, int]] = [
     (out("((-oo < x) & (x < -1)) | ((2 < x) & (x < oo))"), None, "x<-1 or x>2", 1),
     (out("((-oo < x) & (x < -1)) | ((3 < x) & (x < oo))"), None, "x<-1 or x>2", 0),
     (out("zoo"), None, "undefined", 1),
+    (
+        out("54\n6.0\n6.0"),
+        "The cafeteria had 86 apples. If each pie takes 9 apples, how many pies could they make?",
+        "6.0",
+        1,
+    ),
+    (out("3\n4"), "How many did each get?", "3, 4", 1),
 ]
 
 

@@ -139,6 +139,18 @@ RIGHT: list[tuple[str, str, str | None]] = [
     ("6.02\\times10^{23}", "6.02 x 10^23", None),
     ("6x", "6 x", None),
     ("5x10^2", "500", None),
+    ("500 m", "500.00000000000006", "a train crosses a pole in 30 seconds . what is the length of the train ?"),
+    ("500 m", "500 m", "a train crosses a pole in 30 seconds . what is the length of the train ?"),
+    ("15 sec", "15.0", "a train crosses a pole in 30 seconds . what is the length of the train ?"),
+    ("16.5 m 2", "16.5", "a train crosses a pole in 30 seconds . what is the length of the train ?"),
+    ("217.5 cm 2", "217.5", "a train crosses a pole in 30 seconds . what is the length of the train ?"),
+    ("12 cm2", "12", "a train crosses a pole in 30 seconds . what is the length of the train ?"),
+    ("12 cm^2", "12 cm2", None),
+    ("e = 121", "121", None),
+    ("i = 5", "5", None),
+    ("5 s", "5", "a train crosses a pole in 30 seconds . what is the length of the train ?"),
+    ("\\sec x", "sec x", None),
+    ("2\\sec x", "2 sec x", None),
 ]
 WRONG: list[tuple[str, str, str | None]] = [
     ("30°", "30 radians", None),
@@ -188,6 +200,11 @@ WRONG: list[tuple[str, str, str | None]] = [
     ("\\{2k+1 | k \\in \\mathbb{N}\\}", "2k+1, k \\in \\mathbb{Z}", None),
     ("B", "下午6时", "几时？(A) 下午4时 (B) 下午5时 (C) 下午6时"),
     ("2 (满足 $1<e$ 皆可)", "3", None),
+    ("500 m", "501", "a train crosses a pole in 30 seconds . what is the length of the train ?"),
+    ("12 cm2", "12 cm", "a train crosses a pole in 30 seconds . what is the length of the train ?"),
+    ("x=5", "e=5", None),
+    ("5 m", "5", "Find $5m$ where $m$ is a slope"),
+    ("5m", "5", "How much is it in terms of m?"),
 ]
 
 

@@ -194,6 +194,14 @@ def test_a_program_asked_without_choices_takes_what_stands_behind_the_letter(tmp
     assert [solution.problem.answer for solution in built(tmp_path / "out" / "candidates.jsonl")] == ["25"]
 
 
+def test_rupees_that_lost_their_r_are_mended_and_told() -> None:
+    row = {"Problem": "what is it ?", "Rationale": "it is a", "options": "a ) s . 1300 , b ) s : 67", "correct": "a",
+           "annotated_formula": "multiply(1300, const_1)"}  # fmt: skip
+    found = SOURCES["mathqa"].convert(row, "1")
+    assert [one.solution.problem.answer for one in found] == ["A", "rs . 1300"]
+    assert all(one.changes == ("rupees without their r in the choices",) for one in found)
+
+
 LEFT_OUT = [
     ("openmath", {"question": "q", "expected_answer": "1", "generated_solution": "2", "is_correct": False}, "wrong"),
     ("lila_ood", {"Input": "i", "Output Program": ["p"], "Output Answer": ["1"], "split": "dev"}, "split is dev"),
