@@ -140,7 +140,7 @@ def _brackets(node: Seq) -> list[Piece] | None:
                 return None
             found += point
         return found
-    if all(isinstance(item, Rel) for item in node.items):  # sympy's (-oo < x) & (x < 1), in brackets
+    if node.items and all(isinstance(item, Rel) for item in node.items):  # sympy's (-oo < x) & (x < 1), in brackets
         return _several(Many(node.items, "and"))
     if len(node.items) != 2:
         return None

@@ -218,3 +218,7 @@ def test_what_is_said_otherwise_is_right(reference: str, predicted: str, questio
 def test_what_says_another_thing_is_not_right(reference: str, predicted: str, question: str | None) -> None:
     verdict = equivalent(reference, predicted, question)
     assert verdict.correct is not True, verdict.rule
+
+
+def test_an_empty_tuple_beside_a_set_is_no_failure() -> None:
+    assert equivalent("(1, 2]", "()").correct is False
