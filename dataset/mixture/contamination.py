@@ -10,6 +10,8 @@ What is shared is counted twice, in n-grams and in words of text (`dataset.mixtu
 share; six to twelve words of text at least must be shared, half as many again in Chinese (characters).
 Two rules need fewer: "whole", all of a benchmark's question, with its numbers, stands in the example's; and
 "reworded" also holds where the same numbers stand in mostly the same formula (60 % of the n-grams, eight at least).
+Questions too short for that are compared as a whole: each run of sentences of the example, and with another word of
+asking before it ("Calculate" for "Compute"), where the benchmark's has a number or seven words.
 So a formula, a phrase of the trade or the code of a drawing refuses nothing.
 
 DeepSeekMath's filter (arXiv 2402.03300, section 2.1) removes every text that shares ten words in a row with a
@@ -21,6 +23,7 @@ A copy that was translated is found only where the translation is a benchmark it
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -30,7 +33,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from dataset.mixture.shape import GRAM_ZH, Shape, shape_of
+from dataset.mixture.shape import GRAM_ZH, Shape, equal_hash, shape_of
+from dataset.mixture.words import words
 from dataset.sources.reading import read_rows
 from sandbox.errors import InputError
 
@@ -72,7 +76,27 @@ _RULES = (
 _WHOLE, _WHOLE_GRAMS = 0.9, 6  # the n-grams at the ends may differ: "Compute" for "Evaluate"
 _WHOLE_WORDS = 7  # of a question without numbers
 _FORMULA, _FORMULA_GRAMS, _FORMULA_NUMBERS = 0.6, 8, 2
+_SENTENCES = re.compile(r"(?<=[.!?。！？])\s*(?![^\s$\\A-Z\u3400-\u9fff])|\n+")
+_MOST_SENTENCES = 12
+_OTHER_ASKS = ("Compute", "Evaluate", "Find", "Calculate", "Determine", "Simplify", "What is", "Find the value of")
+_ASKS = re.compile(
+    r"(?:compute|evaluate|find|calculate|determine|simplify|work out|what (?:is|would be))\s+", re.IGNORECASE
+)
 _FEWEST_WORDS = min(rule.words for rule in _RULES)
+
+
+def asked_otherwise(question: str) -> Iterator[tuple[str, str]]:
+    """Texts that may be a benchmark's question word for word, each with the rule by which it would be refused."""
+    sentences = [sentence for sentence in _SENTENCES.split(question.strip()) if sentence]
+    runs = [question]
+    if 1 < len(sentences) <= _MOST_SENTENCES:
+        for start in range(len(sentences)):
+            runs += [" ".join(sentences[start:end]) for end in range(start + 1, len(sentences) + 1)]
+    for run in runs:
+        if run is not question:
+            yield "whole", run
+        if (asks := _ASKS.match(run)) is not None:
+            yield from (("reworded", f"{other} {run[asks.end() :]}") for other in _OTHER_ASKS)
 
 
 def question_of(row: Mapping[str, Any]) -> str:
@@ -174,6 +198,10 @@ class Benchmarks:
             return self._match(found, "same question", 1.0, question)
         if shape.template and (found := self._template.get(shape.template)) is not None:
             return self._match(found, "renumbered", 1.0, question)
+        for rule, text in asked_otherwise(question):
+            found = self._equal.get(equal_hash(text))
+            if found is not None and (self._asked[found].numbers or len(words(text)) >= _WHOLE_WORDS):
+                return self._match(found, rule, 1.0, question)
         if not len(shape.grams) or not len(self._grams):
             return None
         shared, shared_weight = self._shared(shape)

@@ -100,6 +100,11 @@ def _value_in_chinese(found: re.Match[str]) -> str:
     return str((_CHINESE_DIGITS.index(tens) + 1 if tens else 1) * 10 + (_CHINESE_DIGITS.index(ones) + 1 if ones else 0))
 
 
+def equal_hash(question: str) -> int:
+    """The `equal` of a question's shape, alone."""
+    return hash64(*words(_CHOICES.sub("", question)))
+
+
 def shape_of(question: str) -> Shape:
     """The shape of `question`."""
     text = unicodedata.normalize("NFKC", _DRAWING.sub(" ", question))
@@ -111,7 +116,7 @@ def shape_of(question: str) -> Shape:
     chinese = sum(1 for token, kind in zip(tokens, is_text, strict=True) if kind and token[0] >= "\u3400")
     size = GRAM_ZH if chinese * 2 > sum(is_text) else GRAM_EN
     numbers = Counter(_token_hash(number) & 0xFFFFFFFF for number in _NUMBER.findall(text))
-    equal = hash64(*words(_CHOICES.sub("", question)))
+    equal = equal_hash(question)
     template = hash64("template", *tokens) if len(tokens) >= _SHORTEST_TEMPLATE else 0
     count = len(tokens) - size + 1
     if count < 1:

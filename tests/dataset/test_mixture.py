@@ -190,6 +190,26 @@ def test_a_benchmarks_question_that_stands_whole_in_a_longer_one_is_refused(
     assert (found and found.rule) == ("whole" if refused else None)
 
 
+SHORT = [
+    ("Solve the following problem step by step. Compute $\\cos 45^\\circ$. Give the answer as a number.", "whole"),
+    ("calculate $\\cos 45^\\circ$", "reworded"),
+    ("Please help me. What would be $\\cos 45^\\circ$? Thank you.", "reworded"),
+    ("请逐步解答下面的问题。小金今年18岁，再过几年就是25岁？请给出数字。", "whole"),
+    ("Compute $\\cos 46^\\circ$.", None),
+    ("Compute $\\sin 45^\\circ$. Then compute it again.", None),
+    ("Draw it. What is $x$?", None),  # a benchmark's whole question, but one that says nothing
+]
+
+
+@pytest.mark.parametrize(("question", "rule"), SHORT)
+def test_a_short_question_is_known_in_a_frame_and_with_another_verb(
+    tmp_path: Path, question: str, rule: str | None
+) -> None:
+    asked = ("Compute $\\cos 45^\\circ$.", "小金今年18岁，再过几年就是25岁？", "What is $x$?")
+    found = Benchmarks(benchmark(tmp_path, *asked)).match(question)
+    assert (found and found.rule) == rule
+
+
 def test_refused_examples_are_listed_with_what_they_share(tmp_path: Path) -> None:
     fresh = solution("fresh", "What is one and one and one?", "It is three.")
     known = solution("known", EXAM_EN, "It is one.")
