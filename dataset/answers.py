@@ -22,6 +22,7 @@ from dataset.types import Problem, Turn
 
 MAX_CHARACTERS = 200_000  # at the end of a solution, that are looked at; a model's longest has about 130,000
 _BARE_LETTER = re.compile(r"\(?[A-J]\)?")
+_TAG = re.compile(r"</?(?:b|i|u|em|strong|span|p|br|div)\s*/?>")  # of web pages
 _BARE_LINE = re.compile(rf"[-+]?\\?\$?\(?[-+]?\d[\d.,/()\s%*+^-]*|{_BARE_LETTER.pattern}")
 
 
@@ -41,6 +42,8 @@ def extract_from_turns(turns: Sequence[Turn], problem: Problem) -> str | None:
     """As `extract`, for a solution that is already in turns."""
     question = problem.question
     prose = "\n".join(turn.text for turn in turns if turn.kind == "text")[-MAX_CHARACTERS:]
+    if "</" in prose:
+        prose = _TAG.sub("", prose)
     ending = turns[-1].text[-MAX_CHARACTERS:] if turns and turns[-1].kind == "text" else ""
     last_line = ending.strip().rsplit("\n", 1)[-1].strip()
     stated = said(prose, question)
@@ -56,8 +59,8 @@ def extract_from_turns(turns: Sequence[Turn], problem: Problem) -> str | None:
     outputs = [turn.text for turn in turns if turn.kind == "output"]
     if outputs and (answer := printed(outputs[-1], question)) is not None:
         return answer
-    if _BARE_LETTER.fullmatch(last_line):
-        return last_line
+    if _BARE_LETTER.fullmatch(bare := last_line.strip("*_` ")):
+        return bare
     if (options := question_hints.options(question)) and (letter := last_letter(prose)) is not None:
         return letter
     # Where a program was to give the answer and did not, numbers in the words before it are none.

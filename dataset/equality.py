@@ -92,7 +92,7 @@ def _without_qualifiers(reference: str, predicted: str, question: str | None) ->
         return Decided(False, "qualifier")
     if not their_qualifier and question_hints.domain(question) and qualifiers.bounds(our_qualifier):
         return Decided(False, "qualifier")
-    return trees.decide(ours, theirs, question)
+    return trees.decide(ours, qualifiers.same_letter(theirs, their_qualifier, our_qualifier), question)
 
 
 def _value_of_target(predicted: str, reference: str, question: str | None) -> str:

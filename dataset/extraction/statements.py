@@ -9,7 +9,8 @@ import re
 from dataclasses import dataclass
 
 from dataset.extraction.values import Sentences, is_value, value_in
-from dataset.grading.phrases import choice
+from dataset.grading.normalize import clean
+from dataset.grading.phrases import choice, several_choices
 
 _BEFORE_LETTER = r"(?=\(?[A-J]\)?\s*\.?\s*(?:\n|$))"
 _LETTER = r"\W{0,8}(?:\\?(?:text|mathrm|rm)\s*\{?\s*)?[A-J](?![A-Za-z])"
@@ -24,7 +25,7 @@ _SAID = re.compile(
     r"|(?:最终|最后|正确)?(?:答案|结果)(?:应该|应)?(?:是|为|：|:|选择?(?!项))\s*[:：]?|答\s*[：:]"
     r"|答案\s*】?\s*(?=[(（]?[A-J](?![A-Za-z]))|正确的(?:选项|说法|结论)?(?:序号)?(?:是|为|有)\s*"
     r"|\b(?:choose|select|pick)\s+(?=\(?[A-J]\)?(?:[\s.,]|$))"
-    rf"|选择?(?:答案)?\s*[：:]?\s*(?={_LETTER})|选择?项\s*[：:]?\s*(?={_LETTER}(?![}}$\s)）]*[：:]\s*\S))"
+    rf"|(?<!不)选择?(?:答案)?\s*[：:]?\s*(?={_LETTER})|(?<!不)选择?项(?:有|是|为)?\s*[：:]?\s*(?={_LETTER}(?![}}$\s)）]*[：:]\s*\S))"
     r"|(?:故|应|所以|因此)(?:选择?(?!项)|填)\s*[：:]?"
     r"|选\s*[：:]?\s*(?=\$*\s*\\(?:text|mathrm|rm|mathbf)\s*\{?\s*[A-J])",
     re.IGNORECASE,
@@ -99,7 +100,7 @@ def core(sentence: str, question: str) -> str | None:
     """The value in a sentence: itself if it is one, else the last that it states; None if it states none."""
     if letter := _LETTER_FIRST.match(sentence) or _LETTER_IN_BRACKETS.match(sentence):
         return letter[1]
-    if choice(sentence[:MAX_CHOICE]) is not None and len(sentence) <= MAX_CHOICE:
+    if len(sentence) <= MAX_CHOICE and (choice(sentence) is not None or several_choices(clean(sentence)) is not None):
         return sentence
     if (reason := _REASON.search(sentence)) and is_value(sentence[: reason.start()], question):
         return sentence[: reason.start()]

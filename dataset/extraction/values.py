@@ -45,7 +45,7 @@ _ROUGHLY = re.compile(
 )
 _OPENED = re.compile(r"[（(][^（()）]{1,60}$")
 _CLOSES = re.compile(r"[^（()）]{0,30}[）)]")
-_CJK = re.compile(r"[\u4e00-\u9fff]{2}")
+_ASIDE = re.compile(r"[\u4e00-\u9fff]{2}|\b(?:reject|discard|exclud|ignor|extraneous|rather|instead)")
 _WHEN_ZH = re.compile(r"\s*时\s*[,，]")  # 当x=2时，
 _CONDITION_ZH = re.compile(r"\s*\$?\s*(?:时|取等|取得|代入)")
 _STATES = re.compile(
@@ -187,7 +187,7 @@ def _is_condition(text: str, span: Span) -> bool:
 def _is_aside(text: str, start: int, span: Span) -> bool:
     """Whether a value stands in brackets, among words, behind another that ends at `start`: "223 (a may be 0)"."""
     opened = _OPENED.search(text, start, span.start)
-    return opened is not None and _CLOSES.match(text, span.end) is not None and _CJK.search(opened[0]) is not None
+    return opened is not None and _CLOSES.match(text, span.end) is not None and _ASIDE.search(opened[0]) is not None
 
 
 def _whole(text: str, span: Span, question: str | None) -> str:

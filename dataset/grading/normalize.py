@@ -82,6 +82,9 @@ _NAMED_SIGN = re.compile(r"\\text(greater|less|asciitilde|bar|backslash|degree)(
 _UNIT_IN_BRACKETS = re.compile(  # 56(\text{cm}), 4.5\left( \rm h \right)
     r"(?<=[\d}])\s*(?:\\left)?\(\s*\\(?:text|rm|mathrm)\s*\{?\s*([A-Za-z/]+)\s*\}?\s*(?:\\right)?\)(?=\s*\$*\.?$)"
 )
+_BARE_UNIT_IN_BRACKETS = re.compile(  # 5 (cm)
+    r"(?<=\d)\s*\(\s*((?:[cdkm]m|[km]g|m[lL]|min|hours?|minutes?|seconds?|days?|dollars?|degrees?|km/h|m/s)(?:\^?\{?[23]\}?)?)\s*\)$"
+)
 _PARTED_POINT = re.compile(r"(\d+\.) (\d+)\.?\s*")
 _NOUN_IN_BRACKETS = re.compile(r"(?<=\d)\s*\(([\u4e00-\u9fff]{1,4})\)")  # 8(个)
 # 鸡23只, 兔有12只: what is counted stands before the numbers.
@@ -141,6 +144,8 @@ def clean(text: str) -> str:
         text = text.replace(r"\\", ROW_BREAK)
     if "\\text" in text or "\\rm" in text:
         text = _UNIT_IN_BRACKETS.sub(r" \\text{\1}", _NAMED_SIGN.sub(lambda match: _NAMED_SIGNS[match[1]], text))
+    if text.endswith(")"):
+        text = _BARE_UNIT_IN_BRACKETS.sub(r" \1", text)
     if match := _PARTED_POINT.fullmatch(text):
         text = match[1] + match[2]
     text = _dollars(_off(text))

@@ -17,6 +17,8 @@ _IN_BRACKETS = re.compile(rf"\s*\(\s*({_LETTER})(?:\s*,\s*{_LETTER})*\s*({_RELAT
 _AFTER_COMMA = re.compile(
     rf"\s*[,;]\s*({_LETTER})(?:\s*,\s*{_LETTER})*\s*(\\in(?![a-z]).*|[是为](?:任意|常|正|整|自然|实).*)$"
 )
+_OF_SET = re.compile(r"(?<![A-Za-z\\])([A-Za-z])\s*\\in(?![a-z])")
+_FOR_ALL = re.compile(r"for (?:all|any|every|each)(?: real)? [a-z]\.?")
 _SAYS = re.compile(
     r"[<>=]|\\(?:in|ne|neq|[lg]eq?|[lg]eqslant)(?![a-z])|\b(?:constant|integer|real|number|positive|natural|arbitrary)"
     r"|常数|整数|实数|自然数|任意|正数"
@@ -46,7 +48,8 @@ def parted(text: str) -> tuple[str, str]:
     value = _OPENS.sub("", value).rstrip(" ,;(")
     letters = set("".join(re.findall(r"(?<![A-Za-z\\])[A-Za-z]{1,3}(?![A-Za-z])", value)))
     about_letters = any(re.search(rf"(?<![A-Za-z\\]){letter}(?![A-Za-z])", rest) for letter in letters)
-    return (value, rest.strip(" ,;")) if value and about_letters and _SAYS.search(rest) else (text, "")
+    says = (about_letters and _SAYS.search(rest)) or _FOR_ALL.fullmatch(rest.strip())
+    return (value, rest.strip(" ,;")) if value and says else (text, "")
 
 
 def _holds_for(value: str, letter: str) -> bool:
@@ -56,6 +59,17 @@ def _holds_for(value: str, letter: str) -> bool:
     return (
         re.search(rf"{name}(?![a-z])", bare) is not None and re.search(r"[<>]|\\(?:[lg]eq?|in)(?![a-z])", value) is None
     )
+
+
+def same_letter(value: str, qualifier: str, other: str) -> str:
+    """`value` with the letter that `other` speaks of for that of its own `qualifier`: nπ (n ∈ Z) as kπ, for k ∈ Z."""
+    letters = [_OF_SET.search(text) for text in (qualifier, other)]
+    if not letters[0] or not letters[1] or letters[0][1] == letters[1][1]:
+        return value
+    old, new = letters[0][1], letters[1][1]
+    if re.search(rf"(?<![A-Za-z\\]){new}(?![A-Za-z])", value):
+        return value
+    return re.sub(rf"(?<![A-Za-z\\]){old}(?![A-Za-z])", new, value)
 
 
 def contradict(one: str, other: str) -> bool:

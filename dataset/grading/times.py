@@ -24,6 +24,7 @@ _TIME = re.compile(
     r"\s*(?:(?P<morning>in the morning)|(?P<evening>in the (?:afternoon|evening)|at night))?",
     re.IGNORECASE,
 )
+_HOUR_IN_WORDS = re.compile(rf"({'|'.join(HOURS)})\s+(o\s*'?\s*clock|fifteen|thirty|forty-five)")
 _TIMES = {"noon": 12 * 3600, "midday": 12 * 3600, "正午": 12 * 3600, "midnight": 0, "午夜": 0}
 _MONTHS = str.split("jan feb mar apr may jun jul aug sep oct nov dec")
 _MONTH = (
@@ -60,6 +61,9 @@ def clock(text: str) -> Clock | None:
         return None
     said_so = plain(text).replace("\\", " ").replace("~", " ").strip().lower()
     said_so = re.sub(f"[{NUMERALS_ZH}]+(?=[点时分刻秒])", in_digits, said_so)  # 三点一刻
+    if match := _HOUR_IN_WORDS.fullmatch(said_so):  # seven o'clock, seven thirty
+        minutes = {"fifteen": 15, "thirty": 30, "forty-five": 45}.get(match[2], 0)
+        return Clock(3600 * (HOURS.index(match[1]) + 1) + 60 * minutes, False, minutes == 0, likely=True)
     if said_so in _TIMES:
         return Clock(_TIMES[said_so], True, True)
     match = _TIME.fullmatch(said_so)

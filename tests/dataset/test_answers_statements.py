@@ -72,6 +72,19 @@ ROWS: list[tuple[str, str | None, str, int]] = [
         1,
     ),
     (out("3\n4"), "How many did each get?", "3, 4", 1),
+    ("Solving gives $x = 2$ (rejecting $x=-3$).", None, "x=2", 1),
+    ("The answer is <b>17</b>.", None, "17", 1),
+    ("**A**", "(A) 1 (B) 2", "A", 1),
+    ("正确选项为A、C。", None, "AC", 1),
+    ("答案选B，不选A。", None, "B", 1),
+    ("Solving gives $x = 2$ (rejecting $x=-3$).", None, "x=2", 1),
+    ("Solving gives $x = 2$ (rejecting $x=-3$).", None, "x=-3", 0),
+    ("a < b and so <b>17</b>.", None, "17", 1),
+    ("答案选B，不选A。", None, "B", 1),
+    ("答案选B，不选A。", None, "A", 0),
+    ("正确选项为A、C。", None, "AC", 1),
+    ("正确选项为A、C。", None, "A", 0),
+    ("**A**", "(A) 1 (B) 2", "A", 1),
 ]
 
 

@@ -151,6 +151,15 @@ RIGHT: list[tuple[str, str, str | None]] = [
     ("5 s", "5", "a train crosses a pole in 30 seconds . what is the length of the train ?"),
     ("\\sec x", "sec x", None),
     ("2\\sec x", "2 sec x", None),
+    ("k\\pi, k \\in Z", "n\\pi, n \\in \\mathbb{Z}", None),
+    ("5 (cm)", "5", None),
+    ("3 for all x", "3", None),
+    ("7:00", "seven o'clock", None),
+    ("7:30", "seven thirty", None),
+    ("k\\pi (k \\in Z)", "n\\pi (n \\in Z)", None),
+    ("5 (cm)", "50 mm", None),
+    ("5(x)", "5x", None),
+    ("7:00 PM", "seven o'clock", None),
 ]
 WRONG: list[tuple[str, str, str | None]] = [
     ("30°", "30 radians", None),
@@ -205,6 +214,13 @@ WRONG: list[tuple[str, str, str | None]] = [
     ("x=5", "e=5", None),
     ("5 m", "5", "Find $5m$ where $m$ is a slope"),
     ("5m", "5", "How much is it in terms of m?"),
+    ("k\\pi, k \\in Z", "2n\\pi, n \\in Z", None),
+    ("k\\pi, k \\in Z", "n\\pi, n \\in N", None),
+    ("kn\\pi, k \\in Z", "n^2\\pi, n \\in Z", None),
+    ("5 (cm)", "5 (mm)", None),
+    ("3 for all x", "4 for all x", None),
+    ("7:00", "eight o'clock", None),
+    ("7:30", "seven fifteen", None),
 ]
 
 
