@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import re
+import sys
 from collections.abc import Awaitable, Iterator
 from typing import Any
 
@@ -357,5 +358,16 @@ def test_the_page_of_the_interface_needs_no_internet(fake: Any) -> None:
                 assert path.startswith("/"), f"{path} is somewhere else"
                 assert (await http.get(url + path)).status_code == 200
             assert "SwaggerUIBundle" in (await http.get(url + "/docs-assets/swagger-ui-bundle.js")).text
+
+    run(test())
+
+
+def test_without_its_package_the_page_of_the_interface_says_so(fake: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "fastapi_offline", None)
+
+    async def test() -> None:
+        async with fake() as (_, url), httpx.AsyncClient() as http:
+            answer = await http.get(url + "/docs")
+            assert (answer.status_code, "pip install 'soroban[sandbox]'" in answer.text) == (501, True)
 
     run(test())
