@@ -1,11 +1,11 @@
-# The ritual: make demo (from data to a score table), make docs (the site), make check
-# (style and types), make test (what CI runs).
+# The ritual: make demo (from data to a score table), make improve (its next act: a model becomes better by its own
+# solutions), make docs (the site), make check (style and types), make test (what CI runs).
 #
 # A stage is done when its manifest is there: interrupted anywhere, the same command goes on from the last finished
 # stage, and inside a stage from where it stopped.
 SHELL := /bin/bash
 .DELETE_ON_ERROR:
-.PHONY: setup demo docs check test clean
+.PHONY: setup demo improve docs check test clean
 
 PY := .venv/bin/python
 DEMO := runs/demo
@@ -36,6 +36,40 @@ $(DEMO)/results/manifest.json: $(DEMO)/model/manifest.json
 
 $(DEMO)/report.html: $(DEMO)/results/manifest.json
 	$(PY) -m evaluator report $(DEMO)/results --out $@
+
+# The demo's next act: a model that was trained for too few steps becomes better by its own solutions, by expert iteration
+# and by GRPO; with rewards that are given to other solutions it does not. The exam's 400 problems nobody has seen.
+IMPROVE := runs/improve
+EXAM := --benchmark demo --file $(IMPROVE)/problems/test.jsonl --tools
+GRPO := --model $(IMPROVE)/start --problems $(IMPROVE)/problems/problems.jsonl --threads 1 $(GRPO_RECIPE)
+
+improve: $(IMPROVE)/rounds/manifest.json $(IMPROVE)/grpo-exam/manifest.json $(IMPROVE)/control-exam/manifest.json
+	@$(PY) -m evaluator table $(IMPROVE)/rounds/round-* $(IMPROVE)/grpo-exam $(IMPROVE)/control-exam --pairs
+
+$(IMPROVE)/problems/manifest.json: | setup
+	$(PY) -m dataset build demo --problems 5000 --test-problems 400 --seed 1 --out $(@D)
+
+$(IMPROVE)/verified/manifest.json: $(IMPROVE)/problems/manifest.json
+	$(PY) -m dataset verify $(IMPROVE)/problems/candidates.jsonl --cpu-seconds 2 --out $(@D)
+
+$(IMPROVE)/mix/manifest.json: $(IMPROVE)/verified/manifest.json
+	$(PY) -m dataset mix $(IMPROVE)/verified/kept.jsonl --config dataset/demo/mixture.toml --out $(@D)
+
+$(IMPROVE)/start/manifest.json: $(IMPROVE)/mix/manifest.json
+	$(PY) -m trainer --init demo --data $(IMPROVE)/mix --out $(@D) $(START_RECIPE)
+
+$(IMPROVE)/rounds/manifest.json: $(IMPROVE)/start/manifest.json
+	$(PY) -m improve rounds --model $(IMPROVE)/start --problems $(IMPROVE)/problems/problems.jsonl \
+	    --exam $(IMPROVE)/problems/test.jsonl --out $(@D) $(ROUNDS_RECIPE)
+
+$(IMPROVE)/grpo/manifest.json: $(IMPROVE)/start/manifest.json
+	$(PY) -m improve grpo $(GRPO) --out $(@D)
+
+$(IMPROVE)/control/manifest.json: $(IMPROVE)/start/manifest.json
+	$(PY) -m improve grpo $(GRPO) --shuffle-rewards --out $(@D)
+
+$(IMPROVE)/%-exam/manifest.json: $(IMPROVE)/%/manifest.json
+	$(PY) -m evaluator run --model $(IMPROVE)/$* --name $* $(EXAM) --out $(@D)
 
 setup:
 	@./setup.sh

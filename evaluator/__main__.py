@@ -14,7 +14,16 @@ from typing import get_args
 from dataset.files import sha256, versions
 from dataset.transcript import INSTRUCTIONS
 from dataset.types import Language, Problem, Style
-from evaluator.arguments import check_run, check_sample, model_urls, parser, problem_file, shard, solutions_in_flight
+from evaluator.arguments import (
+    check_run,
+    check_sample,
+    model_urls,
+    parser,
+    problem_file,
+    rates,
+    shard,
+    solutions_in_flight,
+)
 from evaluator.asked import deciding, model_options, sampling
 from evaluator.benchmarks import BENCHMARKS, find_benchmark
 from evaluator.benchmarks.types import load
@@ -32,7 +41,7 @@ from evaluator.regrade import regrade
 from evaluator.report import write_report
 from evaluator.results import find_runs, read_results
 from evaluator.run import Exam, Means, finish, run_exams
-from evaluator.sample import CANDIDATES, write_candidates
+from evaluator.sample import CANDIDATES, Choice, read_known, write_candidates
 from evaluator.scores import read_run
 from evaluator.table import tables
 from sandbox.client import AsyncSandbox
@@ -77,7 +86,14 @@ def _sample(arguments: argparse.Namespace) -> int:
     exam = _exam(arguments, means, arguments.out, "problems", arguments.problems, problems, arguments.style)
     failed = asyncio.run(run_exams([exam], means))
     _, results = read_results(arguments.out)
-    found = write_candidates(arguments.out, results, style=arguments.style, keep=arguments.keep)
+    choice = Choice(
+        keep=arguments.keep,
+        order=arguments.order,
+        seed=arguments.seed,
+        rates=rates(arguments.rates),
+        known=read_known(arguments.known),
+    )
+    found = write_candidates(arguments.out, results, style=arguments.style, choice=choice)
     print("\n".join([*found.lines(), f"next: python -m dataset verify {arguments.out / CANDIDATES} --out …"]))
     return _ended(failed)
 

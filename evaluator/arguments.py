@@ -62,6 +62,18 @@ def parser() -> Parser:
     sample.add_argument(
         "--keep", type=int, default=4, help="keep at most so many different right solutions of a problem"
     )
+    sample.add_argument("--order", choices=("shortest", "random"), default="shortest", help="which, if there are more")
+    sample.add_argument(
+        "--rates", default="0:1", metavar="LOW:HIGH", help="only of problems with such a share of right samples"
+    )
+    sample.add_argument(
+        "--known",
+        type=Path,
+        nargs="*",
+        default=[],
+        metavar="FILE",
+        help="candidates or verified solutions not wanted again",
+    )
     _add_generation(sample, temperature=0.7)
 
     table = commands.add_parser(
@@ -239,7 +251,27 @@ def check_sample(arguments: argparse.Namespace) -> None:
     problems = _generation_problems(arguments, (*_COUNTS, "keep"))
     if not arguments.problems.is_file():
         problems.append(f"--problems {arguments.problems}: no such file; `python -m dataset build` writes one")
+    try:
+        rates(arguments.rates)
+    except InputError as error:
+        problems.append(str(error))
+    problems += [f"--known {path}: no such file" for path in arguments.known if not path.is_file()]
     _raise(problems)
+
+
+def rates(text: str) -> tuple[float, float]:
+    """--rates LOW:HIGH as two shares.
+
+    Raises:
+        InputError: it is not of this form.
+    """
+    try:
+        low, high = map(float, text.split(":"))
+    except ValueError:
+        low, high = 1.0, 0.0
+    if not 0 <= low <= high <= 1:
+        raise InputError(f"--rates {text}: expected LOW:HIGH from 0 to 1, such as 0.1:0.9")
+    return low, high
 
 
 _COUNTS = ("limit", "samples", "in_flight", "context_tokens", "replicas")

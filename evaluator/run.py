@@ -19,14 +19,14 @@ from pathlib import Path
 
 from dataset.files import MANIFEST, Manifest, read_manifest, sha256, versions
 from dataset.progress import Progress
-from dataset.types import Problem
+from dataset.types import Problem, Style
 from evaluator.admission import Admission
 from evaluator.config import RunConfig
 from evaluator.grade import grade
 from evaluator.models.types import Model, ModelDied, ModelError, Sampling
 from evaluator.protocols import Protocol
 from evaluator.results import RESULTS, Result, ResultFile, result_of, sort_results
-from evaluator.solve import solve
+from evaluator.solve import Transcript, solve
 from sandbox.client import AsyncSandbox
 from sandbox.errors import BadRequest, SandboxError
 
@@ -187,33 +187,51 @@ class _Sitting:
         protocol = self._means.protocol
         # four characters a token is the usual rough measure; what counts is the budget beside it
         async with self._admission.place(protocol.new_tokens + len(problem.question) // 4):
-            for pause in (*_PAUSES, None):
-                try:
-                    transcript = await solve(
-                        problem,
-                        sample=sample,
-                        style=self._exam.config.style,
-                        model=self._model,
-                        sandbox=self._sandbox,
-                        protocol=protocol,
-                        sampling=self._sampling(problem, sample),
-                    )
-                    break
-                except ModelDied:
-                    raise
-                except (ModelError, SandboxError) as error:
-                    if pause is None or isinstance(error, BadRequest):
-                        reason = f"{type(error).__name__}: {error}"
-                        return Result(
-                            key=self._file.config.key, problem=problem, sample=sample, infra_error=reason[:500]
-                        )
-                    await asyncio.sleep(pause)
+            transcript = await attempt(
+                problem,
+                sample=sample,
+                style=self._exam.config.style,
+                model=self._model,
+                sandbox=self._sandbox,
+                protocol=protocol,
+                sampling=own_sampling(self._means.sampling, problem, sample),
+            )
+        if isinstance(transcript, str):
+            return Result(key=self._file.config.key, problem=problem, sample=sample, infra_error=transcript)
         # Off the loop: a hard comparison must not hold up the tokens of the others.
         judged = await asyncio.to_thread(grade, problem, transcript.text, transcript.left_over)
         return result_of(self._file.config.key, transcript, judged)
 
-    def _sampling(self, problem: Problem, sample: int) -> Sampling:
-        """The run's sampling with a seed of the sample's own, the same after an interruption."""
-        base = self._means.sampling
-        seed = random.Random(f"{base.seed} {problem.id} {sample}").randrange(1 << 31)
-        return replace(base, seed=seed)
+
+async def attempt(
+    problem: Problem,
+    *,
+    sample: int,
+    style: Style,
+    model: Model,
+    sandbox: AsyncSandbox,
+    protocol: Protocol,
+    sampling: Sampling,
+) -> Transcript | str:
+    """A solution by `solve`, tried again where we failed; the reason if that did not help.
+
+    Raises:
+        ModelDied: the model is gone.
+    """
+    for pause in (*_PAUSES, None):
+        try:
+            return await solve(
+                problem, sample=sample, style=style, model=model, sandbox=sandbox, protocol=protocol, sampling=sampling
+            )
+        except ModelDied:
+            raise
+        except (ModelError, SandboxError) as error:
+            if pause is None or isinstance(error, BadRequest):
+                return f"{type(error).__name__}: {error}"[:500]
+            await asyncio.sleep(pause)
+    raise AssertionError("the last attempt returns")
+
+
+def own_sampling(base: Sampling, problem: Problem, sample: int) -> Sampling:
+    """`base` with a seed of the sample's own, the same after an interruption."""
+    return replace(base, seed=random.Random(f"{base.seed} {problem.id} {sample}").randrange(1 << 31))

@@ -4,20 +4,23 @@
 
 DIR holds the transcripts as any run does, and `candidates.jsonl`, which `python -m dataset verify` takes. A solution is
 kept if its answer equals the reference, its turns read back as they were written, its programs ran, and no other kept
-solution of the problem is the same but for white space; at most `keep` a problem, the shortest first. Problems without
-a reference keep theirs for `verify` to judge.
+solution of the problem is the same but for white space; at most `keep` a problem, the shortest first, or at random:
+the shortest teach to be short. Problems without a reference keep theirs for `verify` to judge. Problems that are always
+solved, or never, can be left out, and solutions that an earlier sampling kept.
 """
 
 from __future__ import annotations
 
+import random
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
-from dataset.files import write_line, written_whole
+from dataset.files import read_jsonl, write_line, written_whole
 from dataset.transcript import render, tidy
-from dataset.types import Solution, Style, Turn, solution_to_json
+from dataset.types import Solution, Style, Turn, solution_from_json, solution_to_json
 from evaluator.grade import solution_turns
 from evaluator.results import Result
 
@@ -47,7 +50,43 @@ class Yield:
         return found
 
 
-def write_candidates(folder: Path, results: Sequence[Result], *, style: Style, keep: int) -> Yield:
+@dataclass(frozen=True, kw_only=True)
+class Choice:
+    """Which of the right solutions are kept.
+
+    Attributes:
+        keep: of a problem, at most.
+        order: which ones, if there are more.
+        seed: of the random order.
+        rates: the least and the largest share of right samples of a problem whose solutions are kept.
+        known: solutions of `read_known` that are not kept again.
+    """
+
+    keep: int = 4
+    order: Literal["shortest", "random"] = "shortest"
+    seed: int = 0
+    rates: tuple[float, float] = (0.0, 1.0)
+    known: frozenset[tuple[str, str]] = frozenset()
+
+    def sorted(self, results: Sequence[Result]) -> list[Result]:
+        """The samples of one problem in the order in which they are kept."""
+        by_length = sorted(results, key=lambda one: (one.new_tokens, one.sample))
+        if self.order == "random":
+            random.Random(f"{self.seed} {results[0].problem.id}").shuffle(by_length)
+        return by_length
+
+
+def read_known(files: Iterable[Path]) -> frozenset[tuple[str, str]]:
+    """(problem, text without white space) of each solution in `files`, as `write_candidates` or `verify` wrote them."""
+    rows = (solution_from_json(row) for path in files for _, row in read_jsonl(path))
+    return frozenset((solution.problem.id, _bare(solution.turns)) for solution in rows)
+
+
+def _bare(turns: Sequence[Turn]) -> str:
+    return "".join(render(turns).split())
+
+
+def write_candidates(folder: Path, results: Sequence[Result], *, style: Style, choice: Choice = Choice()) -> Yield:
     """Write the kept solutions among `results` to `candidates.jsonl` in `folder`, whole or not at all."""
     dropped: Counter[str] = Counter()
     solved: dict[str, set[str]] = defaultdict(set)
@@ -58,16 +97,21 @@ def write_candidates(folder: Path, results: Sequence[Result], *, style: Style, k
             problem = several[0].problem
             asked[problem.subject].add(problem.id)
             chosen: dict[str, Solution] = {}
-            for result in sorted(several, key=lambda one: (one.new_tokens, one.sample)):
+            share = sum(result.correct for result in several) / len(several)
+            for result in choice.sorted(several):
                 solution = _solution(result, style)
                 if isinstance(solution, str):
                     dropped[solution] += 1
-                elif "".join(render(solution.turns).split()) in chosen:
+                elif not choice.rates[0] <= share <= choice.rates[1]:
+                    dropped["its problem is solved too seldom or too often"] += 1
+                elif (problem.id, _bare(solution.turns)) in choice.known:
+                    dropped["known from an earlier sampling"] += 1
+                elif _bare(solution.turns) in chosen:
                     dropped["the same as another"] += 1
-                elif len(chosen) == keep:
-                    dropped[f"more than {keep} a problem"] += 1
+                elif len(chosen) == choice.keep:
+                    dropped[f"more than {choice.keep} a problem"] += 1
                 else:
-                    chosen["".join(render(solution.turns).split())] = solution
+                    chosen[_bare(solution.turns)] = solution
             for solution in chosen.values():
                 write_line(file, solution_to_json(solution))
                 solved[problem.subject].add(problem.id)

@@ -34,7 +34,7 @@ class Transcript:
 
     `text` is the assistant's message, its thinking and spliced outputs included. `left_over` is the output of a last
     program that the model did not read, None if there was none. `new_tokens` are the model's own, `shown_tokens` the
-    spliced ones.
+    spliced ones. `tokens` is the whole sequence, prompt first; `sampled` says of each whether the model drew it.
     """
 
     problem: Problem
@@ -47,6 +47,8 @@ class Transcript:
     new_tokens: int
     shown_tokens: int
     seconds: float
+    tokens: Sequence[int]
+    sampled: Sequence[bool]
 
 
 async def solve(
@@ -69,6 +71,7 @@ async def solve(
     tools = style != "cot"
     tokens = protocol.prompt(model.chat, problem.question, style, problem.language)
     prompt_tokens, new_tokens, shown_tokens, stretches = len(tokens), 0, 0, 0
+    sampled = [False] * prompt_tokens
     text = model.chat.thinks if protocol.asks_by_chat else ""  # what the prompt has opened the answer goes on with
     left_over = None
     stop: StopReason
@@ -85,6 +88,7 @@ async def solve(
                 f"{problem.id}#{sample}", tokens, max_tokens=room, tools=tools, sampling=drawing
             )
             tokens.extend(said.tokens)
+            sampled.extend([True] * (len(said.tokens) - said.mended) + [False] * said.mended)
             new_tokens += len(said.tokens)
             text += said.text
             if protocol.shots is not None and protocol.shots.ends in text:
@@ -105,6 +109,7 @@ async def solve(
             spliced = transcript.splice(await tool.run(program, shown=True))
             shown = model.chat.piece(spliced)
             tokens.extend(shown)
+            sampled.extend([False] * len(shown))
             shown_tokens += len(shown)
             text += spliced
         text = _solution_text(model, text)
@@ -123,6 +128,8 @@ async def solve(
         new_tokens=new_tokens,
         shown_tokens=shown_tokens,
         seconds=round(time.monotonic() - started, 3),
+        tokens=tokens,
+        sampled=sampled,
     )
 
 

@@ -24,6 +24,7 @@ COMMANDS = {
     "dataset": "make, verify and mix training data",
     "trainer": "fine-tune a model on a mix",
     "evaluator": "score models, compare runs, draw reports",
+    "improve": "make a model better by its own solutions and their rewards",
 }
 _USAGE = "\n".join(
     [

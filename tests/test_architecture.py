@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parent.parent
-PACKAGES = ("sandbox", "dataset", "trainer", "evaluator", "integrations")
+PACKAGES = ("sandbox", "dataset", "trainer", "evaluator", "integrations", "improve")
 # package: what it may import of the others
 ARROWS = {
     "sandbox": set(),
@@ -18,6 +18,7 @@ ARROWS = {
     "trainer": {"sandbox", "dataset"},
     "evaluator": {"sandbox", "dataset"},
     "integrations": {"sandbox", "dataset"},
+    "improve": {"sandbox", "dataset", "trainer", "evaluator", "integrations"},
 }
 # The rooms of the sandbox: a folder is a process, or a side of one, with its rights; and what each may import of the
 # others. The modules beside them (types, errors, wire …) are for all.
@@ -110,7 +111,7 @@ def test_every_room_says_in_which_process_it_runs(room: str) -> None:
     assert ast.get_docstring(ast.parse((ROOT / "sandbox" / room / "__init__.py").read_text(encoding="utf-8")))
 
 
-@pytest.mark.parametrize("package", ["sandbox", "dataset", "evaluator", "integrations"])
+@pytest.mark.parametrize("package", ["sandbox", "dataset", "evaluator", "integrations", "improve"])
 def test_importing_a_package_loads_no_heavy_library(package: str) -> None:
     program = f"import sys, {package}; print(*sorted({set(HOMES)!r} & set(sys.modules)))"
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, cwd=ROOT, check=True)

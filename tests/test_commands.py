@@ -67,7 +67,7 @@ def test_the_script_is_python_m(tmp_path: Path) -> None:
         ([], 0, "usage: soroban"),
         (["--help"], 0, "usage: soroban"),
         (["--version"], 0, "soroban 0."),
-        (["frobnicate"], 2, "expected one of sandbox, dataset, trainer, evaluator"),
+        (["frobnicate"], 2, "expected one of sandbox, dataset, trainer, evaluator, improve"),
     ],
 )
 def test_what_the_script_says_of_itself(tmp_path: Path, arguments: list[str], code: int, said: str) -> None:

@@ -86,7 +86,12 @@ def test_links_in_documents_lead_to_files() -> None:
 def test_documents_that_code_names_are_there() -> None:
     named = {
         f"{path.relative_to(ROOT)}: {name}"
-        for folder in ("sandbox", "dataset", "trainer", "evaluator", "integrations", "bench", "examples", "docker")
+        for folder in (
+            *("sandbox", "dataset", "trainer", "evaluator", "integrations", "improve"),
+            "bench",
+            "examples",
+            "docker",
+        )
         for path in (ROOT / folder).rglob("*")
         if path.suffix in {".py", ".toml", ".sh", ".yaml", ".md", ".Dockerfile"}
         for name in re.findall(r"docs/[\w/-]+\.md", path.read_text(encoding="utf-8"))
@@ -97,7 +102,7 @@ def test_documents_that_code_names_are_there() -> None:
 
 def messages() -> Iterator[str]:
     """The texts in the product's code, a value in them as "…"."""
-    for folder in ("sandbox", "dataset", "trainer", "evaluator"):
+    for folder in ("sandbox", "dataset", "trainer", "evaluator", "improve"):
         for path in (ROOT / folder).rglob("*.py"):
             for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
                 if isinstance(node, ast.JoinedStr):

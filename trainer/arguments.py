@@ -19,14 +19,16 @@ import types
 from collections.abc import Mapping, Sequence
 from dataclasses import MISSING, fields
 from pathlib import Path
-from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
+from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
 
 from dataset.files import MANIFEST, sha256
 from sandbox.errors import InputError
 from sandbox.flags import Parser, of_kind, program, unknown_key, version
-from trainer import config as settings
+from trainer import config as recipe
 from trainer.config import TrainConfig
 
+S = TypeVar("S")
+_HASHES = ("data_sha256", "problems_sha256", "exam_sha256")  # what a run.json says beside its settings
 # first setting of each group in the help
 _GROUPS = {
     "data": "what is trained",
@@ -46,7 +48,7 @@ def parse_config(argv: Sequence[str]) -> TrainConfig:
     """
     given = vars(parser().parse_args(argv))
     file: Path | None = given.pop("config", None)
-    inside = {} if file is None else read_config(file)
+    inside = {} if file is None else read_config(file, TrainConfig)
     wanted = inside.pop("data_sha256", None)
     for pair in _EITHER:
         for group, where in ((given, "on the command line"), (inside, f"in {file}")):
@@ -55,9 +57,7 @@ def parse_config(argv: Sequence[str]) -> TrainConfig:
         if set(pair) & set(given):
             inside = {name: value for name, value in inside.items() if name not in pair}
     whole = {**inside, **given}
-    required = [entry.name for entry in fields(TrainConfig) if entry.default is MISSING]
-    if missing := [f"--{name}" for name in required if name not in whole]:
-        raise InputError(f"the following arguments are required: {', '.join(missing)}; see python -m trainer --help")
+    check_required(TrainConfig, whole, "python -m trainer")
     config = TrainConfig(**whole)
     if wanted is not None and "data" not in given and (config.data / MANIFEST).is_file():
         found = sha256(config.data / MANIFEST)
@@ -75,7 +75,7 @@ def parser() -> Parser:
         prog=program("trainer"),
         description="Turn a mixture into a trained model. The defaults are the DeepSeekMath-Instruct recipe.",
         usage="%(prog)s --data DATA --out OUT (--model MODEL | --init NAME) [FLAG …]",
-        epilog=(settings.__doc__ or "").split("\n\n")[1],
+        epilog=(recipe.__doc__ or "").split("\n\n")[1],
         argument_default=argparse.SUPPRESS,
         examples="""
             --model deepseek-ai/deepseek-math-7b-base --data runs/mix --epochs 3 --out runs/sft
@@ -84,15 +84,44 @@ def parser() -> Parser:
         """,
     )
     whole.add_argument("--version", action="version", version=version())
-    whole.add_argument(
+    add_flags(whole, TrainConfig, _GROUPS)
+    return whole
+
+
+def settings_of(settings: type[S], given: Mapping[str, Any], prog: str) -> S:
+    """The settings of the dataclass `settings` from flags that `add_flags` made, and the file that --config names.
+
+    Raises:
+        InputError: missing flags, unknown keys, values out of range.
+    """
+    flags = dict(given)
+    file: Path | None = flags.pop("config", None)
+    whole = {**({} if file is None else read_config(file, settings)), **flags}
+    check_required(settings, whole, prog)
+    return settings(**whole)
+
+
+def check_required(settings: type[Any], given: Mapping[str, Any], prog: str) -> None:
+    """Raise `InputError` if a setting without a default is not given."""
+    required = [entry.name for entry in fields(settings) if entry.default is MISSING]
+    if missing := [f"--{name.replace('_', '-')}" for name in required if name not in given]:
+        raise InputError(f"the following arguments are required: {', '.join(missing)}; see {prog} --help")
+
+
+def add_flags(parser: Parser, settings: type[Any], groups: Mapping[str, str]) -> None:
+    """A flag for each field of the dataclass `settings`, whose annotations say what it means; and --config.
+
+    `groups` has the headings in the help, by the first setting below each.
+    """
+    parser.add_argument(
         "--config", type=Path, metavar="FILE", help="TOML with the flags' names, or another run's run.json; flags win"
     )
-    add = whole.add_argument
-    for entry in fields(TrainConfig):
-        if entry.name in _GROUPS:
-            add = whole.add_argument_group(_GROUPS[entry.name]).add_argument
+    add = parser.add_argument
+    for entry in fields(settings):
+        if entry.name in groups:
+            add = parser.add_argument_group(groups[entry.name]).add_argument
         name = "--" + entry.name.replace("_", "-")
-        kind, choices, text = _kind(entry.name)
+        kind, choices, text = _kind(settings, entry.name)
         if kind is bool:
             shown = f"{text} (default {'yes' if entry.default else 'no'})"
             add(name, action=argparse.BooleanOptionalAction, help=shown)
@@ -104,12 +133,11 @@ def parser() -> Parser:
             help=text if entry.default in (MISSING, None) else f"{text} (default {entry.default})",
             metavar=None if choices else entry.name.upper(),
         )
-    return whole
 
 
-def _kind(name: str) -> tuple[Any, tuple[str, ...] | None, str]:
+def _kind(settings: type[Any], name: str) -> tuple[Any, tuple[str, ...] | None, str]:
     """(type, choices, what it means) of one setting."""
-    hint, text = get_args(_HINTS[name])
+    hint, text = get_args(_hints(settings)[name])
     if get_origin(hint) in (Union, types.UnionType):
         hint = get_args(hint)[0]
     if get_origin(hint) is Literal:
@@ -117,11 +145,12 @@ def _kind(name: str) -> tuple[Any, tuple[str, ...] | None, str]:
     return hint, None, text
 
 
-_HINTS: Mapping[str, Any] = get_type_hints(TrainConfig, include_extras=True)
+def _hints(settings: type[Any]) -> Mapping[str, Any]:
+    return get_type_hints(settings, include_extras=True)
 
 
-def read_config(file: Path) -> dict[str, Any]:
-    """The settings in a TOML file or a `run.json`, under the names of `TrainConfig`; null is left out.
+def read_config(file: Path, settings: type[Any]) -> dict[str, Any]:
+    """The settings in a TOML file or a `run.json`, under the names of the dataclass `settings`; null is left out.
 
     Raises:
         InputError: no such file, not TOML or JSON, unknown keys, or values of another type; all are named at once.
@@ -143,13 +172,13 @@ def read_config(file: Path) -> dict[str, Any]:
             continue
         if name in values:
             problems.append(f"{key!r} is there twice")
-        elif name == "data_sha256" and isinstance(value, str):
-            values[name] = value
-        elif name not in _HINTS:
-            problems.append(unknown_key(key, _HINTS))
+        elif name in _HASHES and isinstance(value, str):
+            values.update({name: value} if settings is TrainConfig else {})
+        elif name not in _hints(settings):
+            problems.append(unknown_key(key, _hints(settings)))
         else:
             try:
-                kind, choices, _ = _kind(name)
+                kind, choices, _ = _kind(settings, name)
                 values[name] = of_kind(name, value, kind, choices)
             except InputError as error:
                 problems.append(str(error))

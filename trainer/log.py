@@ -11,7 +11,7 @@ import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, Protocol
 
 from tqdm import tqdm
 
@@ -54,6 +54,24 @@ class StepRecord:
         return self.tokens / self.seconds
 
     @property
+    def line(self) -> dict[str, Any]:
+        """What the file holds."""
+        return {
+            **asdict(self),
+            "tokens_per_second": round(self.tokens_per_second, 1),
+            "target_tokens_per_second": round(self.targets / self.seconds, 1),
+        }
+
+    @property
+    def notable(self) -> bool:
+        """Whether the console is to show it, whatever the interval."""
+        return self.skipped or self.heldout_loss is not None
+
+    def console(self, steps: int) -> str:
+        """The step for a reader; a second line has the losses of groups where there are several."""
+        return console_line(self, steps)
+
+    @property
     def numbers(self) -> dict[str, float]:
         """What a viewer draws: every number that changes from step to step, flat."""
         values = {
@@ -73,6 +91,20 @@ class StepRecord:
         return values | ({} if self.heldout_loss is None else {"heldout_loss": self.heldout_loss})
 
 
+class Record(Protocol):
+    """What a log takes of one step."""
+
+    @property
+    def step(self) -> int: ...
+    @property
+    def line(self) -> dict[str, Any]: ...
+    @property
+    def numbers(self) -> dict[str, float]: ...
+    @property
+    def notable(self) -> bool: ...
+    def console(self, steps: int) -> str: ...
+
+
 class Log:
     """The log of a run in `out`, continued after `step` steps, and in `tracker` if there is one."""
 
@@ -80,7 +112,7 @@ class Log:
         self, out: Path, *, step: int, steps: int, every: int, tracker: Tracking | None = None, quiet: bool = False
     ) -> None:
         self._path, self._every, self._steps, self._tracker = out / LOG, every, steps, tracker
-        kept = [value for _, value in _whole_lines(self._path) if value["step"] <= step]
+        kept = [value for _, value in whole_lines(self._path) if value["step"] <= step]
         with written_whole(self._path) as file:
             for value in kept:
                 write_line(file, value)
@@ -94,21 +126,15 @@ class Log:
             leave=False,
         )
 
-    def write(self, record: StepRecord) -> None:
+    def write(self, record: Record) -> None:
         """Note one step; the console gets every `every`-th, and the last."""
-        line = {
-            **asdict(record),
-            "tokens_per_second": round(record.tokens_per_second, 1),
-            "target_tokens_per_second": round(record.targets / record.seconds, 1),
-        }
-        write_line(self._file, {name: _json_number(value) for name, value in line.items()})
+        write_line(self._file, {name: _json_number(value) for name, value in record.line.items()})
         self._file.flush()
         if self._tracker is not None:
             self._tracker.write(record.step, record.numbers)
         self._bar.update()
-        due = record.step % self._every == 0 or record.step == self._steps
-        if due or record.skipped or record.heldout_loss is not None:
-            tqdm.write(console_line(record, self._steps))
+        if record.step % self._every == 0 or record.step == self._steps or record.notable:
+            tqdm.write(record.console(self._steps))
             sys.stdout.flush()
 
     def watch(self, step: int, values: Mapping[str, float]) -> None:
@@ -154,7 +180,7 @@ def _json_number(value: Any) -> Any:
     return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
-def _whole_lines(path: Path) -> list[tuple[int, dict[str, Any]]]:
+def whole_lines(path: Path) -> list[tuple[int, dict[str, Any]]]:
     """The objects in a log whose last line a crash may have cut."""
     if not path.exists():
         return []

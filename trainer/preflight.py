@@ -136,18 +136,40 @@ def states_bytes(config: Any, size: Size, settings: TrainConfig) -> int:
     return number * (size.parameters + 4 * adapter_parameters(config, settings.lora_rank))
 
 
-def check_resources(config: Any, size: Size, settings: TrainConfig, world: World, number_bytes: int) -> int:
-    """The memory estimate, if it and the checkpoints fit.
+def choose_precision(settings: TrainConfig, world: World) -> torch.dtype:
+    """The format of the computation.
+
+    Raises:
+        InputError: one that the device's kernels do not have.
+    """
+    on_gpu = world.device.type == "cuda"
+    if settings.precision == "bf16" or settings.float8 or (settings.precision == "auto" and on_gpu):
+        return torch.bfloat16
+    if on_gpu:
+        raise InputError("--precision fp32: the GPU's attention kernel computes in bf16 only; leave the flag out")
+    return torch.float32
+
+
+def check_resources(
+    config: Any, size: Size, settings: TrainConfig, world: World, number_bytes: int, *, reference_bytes: int = 0
+) -> int:
+    """The memory estimate, if it and the checkpoints fit. `reference_bytes` are those of a frozen model beside it.
 
     Raises:
         InputError: the memory of a process's device, or the disk under `--out`, is too small; says what would help.
     """
-    need = memory_bytes(config, size, settings, processes=world.size, number_bytes=number_bytes)
+    need = memory_bytes(config, size, settings, processes=world.size, number_bytes=number_bytes) + reference_bytes
     if world.device.type == "cuda":
         have = torch.cuda.mem_get_info(world.device)[1]
     else:
         have = _available_bytes() // int(os.environ.get("LOCAL_WORLD_SIZE", 1))
     if need > have:
+        if reference_bytes:
+            raise InputError(
+                f"about {need / 2**30:.1f} GiB are needed, {reference_bytes / 2**30:.1f} of them for the reference "
+                f"(--kl 0: none), and {have / 2**30:.1f} GiB are there: use --kl 0, smaller --micro-rows, "
+                "--recompute full, --state sr, or shorter --row-tokens"
+            )
         raise InputError(
             f"about {need / 2**30:.1f} GiB are needed in each process and {have / 2**30:.1f} GiB are there: use more "
             "processes (torchrun), smaller --micro-rows, --recompute full, --state sr, or shorter --row-tokens"

@@ -11,6 +11,8 @@ from __future__ import annotations
 import json
 import os
 import shutil
+from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 from dataset.files import MANIFEST, read_manifest, sha256, written_whole
@@ -31,17 +33,7 @@ def claim(config: TrainConfig) -> bool:
     if os.environ.get("RANK", "0") != "0":  # the first process looks and writes; the others meet it afterwards
         return path.exists() and _done(config)
     settings = run_settings(config)
-    if path.exists():
-        try:
-            before = json.loads(path.read_text(encoding="utf-8"))
-            differences = same_training(before, settings)
-        except (json.JSONDecodeError, AttributeError, KeyError) as error:
-            raise InputError(f"{path} is not a run of ours ({error}): choose another --out") from None
-        if differences:
-            raise InputError(
-                f"{config.out} holds a run with other settings ({'; '.join(differences)}): "
-                "give it the same, choose another --out, or remove the folder"
-            )
+    if same_run(config.out, settings, same_training):
         if _done(config):
             return True
         if read_manifest(config.out) is not None and not any((config.out / CHECKPOINTS).glob("step-*")):
@@ -49,12 +41,35 @@ def claim(config: TrainConfig) -> bool:
                 f"{config.out} holds a run that is done and kept no checkpoint (--no-last-checkpoint), so it cannot go "
                 "on: choose another --out to train from the beginning"
             )
-    elif config.out.exists() and any(config.out.iterdir()):
-        raise InputError(f"--out {config.out} is not empty and holds no run of ours: choose another folder")
     with written_whole(path) as file:
         json.dump(settings, file, indent=2)
     (config.out / MANIFEST).unlink(missing_ok=True)  # a longer run is not done yet
     return False
+
+
+def same_run(
+    out: Path, settings: dict[str, Any], differ: Callable[[dict[str, Any], dict[str, Any]], list[str]]
+) -> bool:
+    """Whether `out` holds this run already; False where it is empty.
+
+    Raises:
+        InputError: it holds something else, or a run from whose settings `differ` finds these to differ.
+    """
+    path = out / RUN
+    if not path.exists():
+        if out.exists() and any(out.iterdir()):
+            raise InputError(f"--out {out} is not empty and holds no run of ours: choose another folder")
+        return False
+    try:
+        differences = differ(json.loads(path.read_text(encoding="utf-8")), settings)
+    except (json.JSONDecodeError, AttributeError, KeyError) as error:
+        raise InputError(f"{path} is not a run of ours ({error}): choose another --out") from None
+    if differences:
+        raise InputError(
+            f"{out} holds a run with other settings ({'; '.join(differences)}): "
+            "give it the same, choose another --out, or remove the folder"
+        )
+    return True
 
 
 def _done(config: TrainConfig) -> bool:

@@ -16,7 +16,7 @@ from torch import Tensor
 from torch.distributed.tensor import DTensor
 from torch.optim import AdamW, Optimizer
 
-from trainer.batches import Order
+from trainer.batches import MicroBatch, Order
 from trainer.config import TrainConfig
 from trainer.model import Learner
 from trainer.rounded import RoundedAdamW
@@ -50,6 +50,9 @@ def learning_rate(config: TrainConfig, step: int) -> float:
     return config.learning_rate * (config.final_rate + (1 - config.final_rate) * falling)
 
 
+Objective = Callable[[MicroBatch, Tensor], Tensor]
+
+
 class Stopped(Exception):
     """The run was asked to stop in the middle of a step, of which nothing is kept; raised in every process."""
 
@@ -72,18 +75,23 @@ def take_step(
     config: TrainConfig,
     world: World,
     *,
+    objective: Objective | None = None,
+    rate: float | None = None,
     stop: Callable[[], bool] | Literal[False] = False,
 ) -> StepResult:
     """Learn from one batch. A step whose loss or gradient is not finite changes nothing and says `skipped`.
 
     Args:
+        objective: what is lowered instead of the cross-entropy: of a micro-batch and its cross-entropies, shape (N,),
+            the loss of each target, whose sum is divided by the step's targets.
+        rate: learned at, instead of the schedule's.
         stop: asked before each micro-batch; says the same in every process.
 
     Raises:
         Stopped: `stop` said so.
     """
     for group in optimizer.param_groups:
-        group["lr"] = learning_rate(config, step)
+        group["lr"] = learning_rate(config, step) if rate is None else rate
     sums = torch.zeros(len(order.data.names), dtype=torch.float64, device=world.device)
     targets = int(order.targets[step])
     batches = order.micro_batches(
@@ -100,7 +108,8 @@ def take_step(
             optimizer.zero_grad(set_to_none=True)
             raise Stopped
         losses_N = learner(batch, config.row_tokens)
-        losses_N.sum().backward()  # divided by the targets afterwards: bf16 would round what passes through the head
+        wanted_N = losses_N if objective is None else objective(batch, losses_N)
+        wanted_N.sum().backward()  # divided by the targets afterwards: bf16 would round what passes through the head
         sums.index_add_(0, batch.groups_N, losses_N.detach().double())
     dist.all_reduce(sums)
     gradients = gradients_of(learner, optimizer)

@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import shutil
 import signal
-import sys
 import time
 from dataclasses import replace
 from pathlib import Path
 
 import torch
 import torch.distributed as dist
-import transformers
 from torch import Tensor
 from torch.optim import Optimizer
 
@@ -31,7 +29,7 @@ from trainer.log import Log
 from trainer.lora import write_adapter
 from trainer.model import Learner, learner_for, load_weights, new_weights, pretrained_weights, read_model_config
 from trainer.nodes import check_shared
-from trainer.preflight import check_resources, measure
+from trainer.preflight import check_resources, choose_precision, measure
 from trainer.profiling import profiled
 from trainer.render import TrainFiles, find_train_files, messages_of, render
 from trainer.run import Run, finish, introduce, open_log, step_record
@@ -42,7 +40,7 @@ from trainer.short_memory import short_memory_in_one_line
 from trainer.step import Stopped, make_optimizer, take_step
 from trainer.stop import Stop
 from trainer.tokenizer import load_tokenizer, train_tokenizer
-from trainer.world import World, add_in_one_order, first, join
+from trainer.world import World, add_in_one_order, first, join, quiet_and_threads
 
 PATIENCE = 3  # steps in a row that may be not finite
 
@@ -54,11 +52,7 @@ def train(config: TrainConfig) -> int:
         InputError: something the user gave cannot be used; found before the first step where that is possible.
     """
     began = time.time()
-    transformers.utils.logging.set_verbosity_error()
-    if not sys.stderr.isatty():
-        transformers.utils.logging.disable_progress_bar()
-    if config.threads is not None:
-        torch.set_num_threads(config.threads)
+    quiet_and_threads(config)
     if config.deterministic:
         add_in_one_order()
     stop = Stop(config.out)
@@ -132,10 +126,7 @@ def prepare(config: TrainConfig, files: TrainFiles, world: World) -> Run:
         raise InputError(f"--warmup-steps is {config.warmup_steps}, expected 0 to the {order.steps} steps of --epochs")
     config = replace(config, steps=order.steps)
     size = measure(model_config)
-    bf16 = config.precision == "bf16" or config.float8 or (config.precision == "auto" and world.device.type == "cuda")
-    precision = torch.bfloat16 if bf16 else torch.float32
-    if world.device.type == "cuda" and precision == torch.float32:
-        raise InputError("--precision fp32: the GPU's attention kernel computes in bf16 only; leave the flag out")
+    precision = choose_precision(config, world)
     run = Run(config, world, tokenizer, model_config, data, order, size, precision, heldout, remarks)
     check_fit(run)
     need = check_resources(model_config, size, config, world, precision.itemsize)

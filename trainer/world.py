@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -11,10 +12,12 @@ from typing import TypeVar
 
 import torch
 import torch.distributed as dist
+import transformers
 from torch._C._distributed_c10d import HashStore
 from torch.distributed.device_mesh import DeviceMesh, init_device_mesh
 
 from sandbox.errors import InputError
+from trainer.config import TrainConfig
 
 T = TypeVar("T")
 
@@ -62,6 +65,15 @@ def add_in_one_order() -> None:
     torch.use_deterministic_algorithms(True)
     # It would fill what nobody has written yet, to show who reads it: here nobody does.
     torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
+
+
+def quiet_and_threads(config: TrainConfig) -> None:
+    """Keep transformers from drawing bars into logs, and torch to the CPU threads that were asked for."""
+    transformers.utils.logging.set_verbosity_error()
+    if not sys.stderr.isatty():
+        transformers.utils.logging.disable_progress_bar()
+    if config.threads is not None:
+        torch.set_num_threads(config.threads)
 
 
 @contextmanager

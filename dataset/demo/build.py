@@ -15,7 +15,7 @@ from sandbox.errors import InputError
 
 
 def build_demo(out: Path, *, problems: int, test_problems: int, seed: int, spoiled: float) -> Manifest:
-    """Write candidates.jsonl, test.jsonl, spoiled.jsonl and, last, manifest.json into `out`.
+    """Write problems.jsonl, candidates.jsonl, test.jsonl, spoiled.jsonl and, last, manifest.json into `out`.
 
     `problems` are solved once in each of three styles; of these solutions the share `spoiled` is spoiled. No question
     of test.jsonl is a question of candidates.jsonl.
@@ -35,15 +35,17 @@ def build_demo(out: Path, *, problems: int, test_problems: int, seed: int, spoil
     train = list(draw_problems(problems, "train", draw, used))
     right = {f"{made.problem.id}/{style}": style for made in train for style in STYLES}
     kinds = choose(right, spoiled, draw)
-    paths = [out / name for name in ("candidates.jsonl", "test.jsonl", "spoiled.jsonl")]
+    paths = [out / name for name in ("candidates.jsonl", "test.jsonl", "spoiled.jsonl", "problems.jsonl")]
     with (
         written_whole(paths[0]) as candidates_file,
         written_whole(paths[1]) as test_file,
         written_whole(paths[2]) as spoiled_file,
+        written_whole(paths[3]) as problems_file,
     ):
         for made in test:
             write_line(test_file, problem_to_json(made.problem))
         for made in train:
+            write_line(problems_file, problem_to_json(made.problem))
             for style in STYLES:
                 candidate = solution(made, style)
                 kind = kinds.get(candidate.id)

@@ -45,6 +45,8 @@ BACKENDS: dict[str, Callable[[], Opener]] = {
     "replay": _replay,
 }
 
+TEACHABLE = ("vllm", "transformers")  # those that open a `Teachable`
+
 
 def choose_backend(asked: str | None, urls: Sequence[str] = ()) -> str:
     """The backend's name: the one asked for, else openai for servers, vllm where it is installed, transformers.

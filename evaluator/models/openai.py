@@ -168,8 +168,8 @@ class OpenAIModel:
             )
         if stopped == STOP:
             ids = ids or self.chat.piece(said.partition(STOP)[0] + STOP)
-            ids, text = end_at_stop(ids, STOP, self.chat.decode, self.chat.piece)
-            return Generation(ids, text, "output")
+            ids, text, mended = end_at_stop(ids, STOP, self.chat.decode, self.chat.piece)
+            return Generation(ids, text, "output", mended)
         ids = ids or [*self.chat.piece(said), self.chat.end_of_turn]
         return Generation(ids, self.chat.decode(ids), "end")
 

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from pathlib import Path
+from typing import Any, cast
 
-from evaluator.models.types import Generation, Model, Sampling
+from evaluator.models.types import Generation, Model, Sampling, Teachable
 
 
 class Replicas:
@@ -41,6 +42,11 @@ class Replicas:
         if said.stop == "output":
             self._homes[key] = home
         return said
+
+    async def take_weights(self, folder: Path) -> None:
+        """See `Teachable.take_weights`."""
+        for model in self._models:
+            await cast(Teachable, model).take_weights(folder)
 
     async def close(self) -> None:
         """See `Model.close`."""

@@ -11,8 +11,8 @@ from collections.abc import Callable, Sequence
 
 def end_at_stop(
     ids: Sequence[int], stop: str, decode: Callable[[Sequence[int]], str], encode: Callable[[str], list[int]]
-) -> tuple[list[int], str]:
-    """`ids` up to the first `stop` that they complete, and their text, which ends with it.
+) -> tuple[list[int], str, int]:
+    """`ids` up to the first `stop` that they complete, their text, which ends with it, and how many ids are new.
 
     Where the last id goes on after the stop with white space it is replaced by ids of the part that belongs to the
     text; where it goes on with anything else ("```outputs") this is no stop, and ids and text are returned whole.
@@ -20,13 +20,14 @@ def end_at_stop(
     text = decode(ids)
     place = text.find(stop)
     if place < 0:
-        return list(ids), text
+        return list(ids), text, 0
     wanted, rest = text[: place + len(stop)], text[place + len(stop) :]
     if not rest:
-        return list(ids), text
+        return list(ids), text, 0
     if not rest[0].isspace():
-        return list(ids), text
+        return list(ids), text, 0
     kept = list(ids)
     while kept and not wanted.startswith(decode(kept)):
         kept.pop()
-    return kept + encode(wanted[len(decode(kept)) :]), wanted
+    mended = encode(wanted[len(decode(kept)) :])
+    return kept + mended, wanted, len(mended)

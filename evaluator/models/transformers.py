@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from dataset.chat import ChatFormat
@@ -169,9 +170,21 @@ class TransformersModel:
         if request.tools and STOP in self.chat.decode(own):
             while STOP in self.chat.decode(own[:-1]):
                 own = own[:-1]
-            kept, text = end_at_stop(own, STOP, self.chat.decode, self.chat.piece)
-            return Generation(kept, text, "output")
+            kept, text, mended = end_at_stop(own, STOP, self.chat.decode, self.chat.piece)
+            return Generation(kept, text, "output", mended)
         return Generation(own, self.chat.decode(own), "end" if own and own[-1] in self.chat.ends else "length")
+
+    async def take_weights(self, folder: Path) -> None:
+        """See `Teachable.take_weights`."""
+        from safetensors.torch import load_file
+
+        weights: dict[str, Any] = {}
+        for path in sorted(folder.glob("*.safetensors")):
+            weights |= load_file(path, device=str(self._model.device))
+        missing, unknown = self._model.load_state_dict(weights, strict=False)
+        tied = set(self._model.state_dict()) - set(dict(self._model.named_parameters()))  # tied: saved under one name
+        if wrong := [*unknown, *(name for name in missing if name not in tied)]:
+            raise ModelError(f"transformers did not take the weights in {folder}: {len(wrong)} names, {wrong[0]} one")
 
     async def close(self) -> None:
         """See `Model.close`."""

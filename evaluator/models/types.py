@@ -47,12 +47,14 @@ class Generation:
     """One stretch of the model's own.
 
     `tokens` are all that were sampled, an end of turn included; `text` is what they say, special tokens left out.
-    With `stop` "output" the text ends with `transcript.STOP` and the tokens with the last of it.
+    With `stop` "output" the text ends with `transcript.STOP` and the tokens with the last of it. The last `mended`
+    tokens were then not sampled as they stand: they say the part before the stop's end of what was.
     """
 
     tokens: Sequence[int]
     text: str
     stop: Stop
+    mended: int = 0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -124,4 +126,18 @@ class Model(Protocol):
 
     async def close(self) -> None:
         """Free what it holds. Closing twice does nothing."""
+        ...
+
+
+class Teachable(Model, Protocol):
+    """A model whose weights can be changed while it stays open."""
+
+    async def take_weights(self, folder: Path) -> None:
+        """Answer by the weights in `folder`/*.safetensors from now on; names and shapes are those of its own.
+
+        Nothing may be under way. What was cached of conversations is forgotten.
+
+        Raises:
+            ModelError: it could not take them.
+        """
         ...

@@ -263,9 +263,18 @@ class VllmModel:
         if output.finish_reason != "stop":
             raise ModelError(f"vLLM ended its answer to {key} with {output.finish_reason!r}")
         if output.stop_reason == STOP:
-            ids, text = end_at_stop(ids, STOP, self.chat.decode, self.chat.piece)
-            return Generation(ids, text, "output")
+            ids, text, mended = end_at_stop(ids, STOP, self.chat.decode, self.chat.piece)
+            return Generation(ids, text, "output", mended)
         return Generation(ids, self.chat.decode(ids), "end")
+
+    async def take_weights(self, folder: Path) -> None:
+        """See `Teachable.take_weights`."""
+        try:
+            # vLLM's own way to reload in place: each layer's weights in the file's form, kernels' forms made anew.
+            await self._engine.collective_rpc("reload_weights", kwargs={"weights_path": str(folder.resolve())})
+            await self._engine.reset_prefix_cache()
+        except Exception as error:  # whatever the engine's process raised comes back, of any type
+            raise ModelError(f"vLLM did not take the weights in {folder}: {_first_line(error)}") from error
 
     def end(self) -> Any:
         """End the engine's process; return what is left of the engine, None if it had ended already."""

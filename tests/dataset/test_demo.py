@@ -89,7 +89,7 @@ def test_the_spoiled_share_is_exact_and_endless_loops_are_few() -> None:
 def test_a_seed_names_a_data_set_and_no_question_is_in_both_splits(tmp_path: Path) -> None:
     for name, seed in (("a", 5), ("b", 5), ("c", 6)):
         build_demo(tmp_path / name, problems=300, test_problems=50, seed=seed, spoiled=0.15)
-    for file in ("candidates.jsonl", "test.jsonl", "spoiled.jsonl"):
+    for file in ("problems.jsonl", "candidates.jsonl", "test.jsonl", "spoiled.jsonl"):
         assert (tmp_path / "a" / file).read_bytes() == (tmp_path / "b" / file).read_bytes()
         assert (tmp_path / "a" / file).read_bytes() != (tmp_path / "c" / file).read_bytes()
     test = [Problem(**row) for row in lines(tmp_path / "a" / "test.jsonl")]  # type: ignore[arg-type]

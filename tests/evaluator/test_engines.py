@@ -114,6 +114,33 @@ def adapter(tiny_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+@pytest.mark.parametrize(
+    "backend",
+    [
+        "transformers",
+        pytest.param(
+            "vllm",
+            marks=[
+                pytest.mark.engine,
+                pytest.mark.skipif(find_spec("vllm") is None, reason="vLLM is not installed on this machine"),
+            ],
+        ),
+    ],
+)
+def test_a_living_engine_takes_new_weights_and_says_what_a_new_one_would(
+    backend: str, tiny_model: Path, tmp_path: Path
+) -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "tests.evaluator.reload", backend, str(tiny_model), str(tmp_path)],
+        capture_output=True, text=True, cwd=ROOT,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr[-2000:]
+    before, after, fresh, refused = json.loads(done.stdout.splitlines()[-1])
+    assert before != after
+    assert after == fresh
+    assert "did not take the weights" in refused
+
+
 def test_an_adapter_changes_what_transformers_says(tiny_model: Path, adapter: Path, run: Callable[[Any], Any]) -> None:
     said = []
     for folder in (None, adapter):

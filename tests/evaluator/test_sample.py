@@ -16,11 +16,13 @@ from dataset.types import Problem, Style, Turn, solution_from_json
 from evaluator.__main__ import main
 from evaluator.grade import grade
 from evaluator.results import Result
-from evaluator.sample import CANDIDATES, Yield, write_candidates
+from evaluator.sample import CANDIDATES, Choice, Yield, read_known, write_candidates
 from evaluator.tool import ToolCall
 from tests.evaluator.scripted import problem
 
 TIR = "Let me see.\n```python\nprint({})\n```\n```output\n7\n```\nIt is $\\boxed{{7}}$."
+
+ANY = Choice()
 
 
 def sampled(text: str, sample: int = 0, *, status: str = "ok", left_over: str | None = None, **changes: Any) -> Result:
@@ -46,8 +48,10 @@ def sampled(text: str, sample: int = 0, *, status: str = "ok", left_over: str | 
     return replace(result, **changes)
 
 
-def written(folder: Path, results: Sequence[Result], style: Style = "tir", keep: int = 4) -> tuple[Yield, list[Any]]:
-    found = write_candidates(folder, results, style=style, keep=keep)
+def written(
+    folder: Path, results: Sequence[Result], style: Style = "tir", choice: Choice = ANY
+) -> tuple[Yield, list[Any]]:
+    found = write_candidates(folder, results, style=style, choice=choice)
     return found, [solution_from_json(row) for _, row in read_jsonl(folder / CANDIDATES)]
 
 
@@ -79,10 +83,44 @@ def test_a_sample_that_would_teach_something_wrong_is_dropped_with_its_reason(
 
 def test_distinct_solutions_are_kept_up_to_a_cap_the_shortest_first(tmp_path: Path) -> None:
     texts = [TIR.format("3 +  4"), TIR.format("14 // 2"), TIR.format("3 + 4"), TIR.format("7"), TIR.format("6 + 1")]
-    found, kept = written(tmp_path, [sampled(text, n) for n, text in enumerate(texts)], keep=2)
+    found, kept = written(tmp_path, [sampled(text, n) for n, text in enumerate(texts)], choice=Choice(keep=2))
     assert [solution.turns[1].text for solution in kept] == ["print(7)", "print(3 + 4)"]
     assert dict(found.dropped) == {"more than 2 a problem": 2, "the same as another": 1}
     assert (found.kept, found.problems) == (2, {"": (1, 1)})
+
+
+def test_a_random_choice_is_the_seeds_and_not_the_shortest(tmp_path: Path) -> None:
+    texts = [TIR.format(f"7{' + 0' * n}") for n in range(8)]
+    results = [sampled(text, n) for n, text in enumerate(texts)]
+    chosen = [
+        [solution.id for solution in written(tmp_path, results, choice=Choice(keep=2, order="random", seed=seed))[1]]
+        for seed in (*range(6), 0)
+    ]
+    assert chosen[0] == chosen[-1]
+    assert len({tuple(ids) for ids in chosen}) > 2
+    _, shortest = written(tmp_path, results, choice=Choice(keep=2))
+    assert [solution.id for solution in shortest] == ["p/0/tir/0", "p/0/tir/1"]
+
+
+@pytest.mark.parametrize(("rates", "kept"), [((0.0, 1.0), 2), ((0.5, 0.5), 2), ((0.6, 1.0), 0), ((0.0, 0.4), 0)])
+def test_problems_solved_too_seldom_or_too_often_teach_nothing(
+    tmp_path: Path, rates: tuple[float, float], kept: int
+) -> None:
+    texts = [TIR.format("7"), TIR.format("6 + 1"), TIR.format("8").replace("{7}", "{8}"), "I do not know."]
+    found, _ = written(tmp_path, [sampled(text, n) for n, text in enumerate(texts)], choice=Choice(rates=rates))
+    assert found.kept == kept
+    assert found.dropped.get("its problem is solved too seldom or too often", 0) == 2 - kept
+
+
+def test_what_an_earlier_sampling_kept_is_not_kept_again(tmp_path: Path) -> None:
+    written(tmp_path, [sampled(TIR.format("3 + 4"))])
+    (tmp_path / CANDIDATES).rename(tmp_path / "earlier.jsonl")
+    known = read_known([tmp_path / "earlier.jsonl"])
+    found, kept = written(
+        tmp_path, [sampled(TIR.format("3 +  4")), sampled(TIR.format("7"), 1)], choice=Choice(known=known)
+    )
+    assert dict(found.dropped) == {"known from an earlier sampling": 1}
+    assert [solution.id for solution in kept] == ["p/0/tir/1"]
 
 
 def test_of_a_program_of_thought_only_the_program_is_kept(tmp_path: Path) -> None:

@@ -39,8 +39,8 @@ def messages(number: int) -> list[dict[str, str]]:
     return [{"role": "user", "content": asked}, {"role": "assistant", "content": render(SOLUTIONS[number])}]
 
 
-def make_tiny_model(folder: Path) -> None:
-    """Write tokenizer and weights to `folder`; about ten seconds."""
+def make_tiny_model(folder: Path, *, loss_below: float = 0.003) -> None:
+    """Write tokenizer and weights to `folder`; about ten seconds. At a loss of 0.03 it is right now and then only."""
     tokenizer = make_tokenizer()
     tokenizer.save_pretrained(folder)
     chat = ChatFormat(tokenizer)
@@ -71,9 +71,9 @@ def make_tiny_model(folder: Path) -> None:
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         optimizer.step()
         optimizer.zero_grad()
-        if loss.item() < 0.003:
+        if loss.item() < loss_below:
             break
-    assert loss.item() < 0.01, f"the tiny model has not learned its solutions: loss {loss.item():.3f}"
+    assert loss.item() < max(0.01, loss_below), f"the tiny model has not learned its solutions: loss {loss.item():.3f}"
     model.save_pretrained(folder)
 
 
