@@ -38,16 +38,23 @@ $(DEMO)/report.html: $(DEMO)/results/manifest.json
 	$(PY) -m evaluator report $(DEMO)/results --out $@
 
 # The demo's next act: a model that was trained for too few steps becomes better by its own solutions, by expert iteration
-# and by GRPO; with rewards that are given to other solutions it does not. The exam's 400 problems nobody has seen.
+# and by GRPO; the control is GRPO with rewards that are given to other solutions. The exam's 400 problems are new to all.
 IMPROVE := runs/improve
-EXAM := --benchmark demo --file $(IMPROVE)/problems/test.jsonl --tools
-GRPO := --model $(IMPROVE)/start --problems $(IMPROVE)/problems/problems.jsonl --threads 1 $(GRPO_RECIPE)
+ROWS := --threads 1 --batch-rows 1 --row-tokens 768 --repeat --schedule linear --weight-decay 0.01 --log-every 200
+START_RECIPE := $(ROWS) --steps 1000 --learning-rate 4e-3 --warmup-steps 50 --checkpoint-every 500
+ROUNDS_RECIPE := --rounds 2 --problems-per-round 500 --samples 8 --sample-flags "--new-tokens 128" \
+    --verify-flags "--cpu-seconds 2" --exam-flags "--new-tokens 256" \
+    --train-flags "$(ROWS) --steps 400 --learning-rate 1e-3 --warmup-steps 20 --no-last-checkpoint"
+GRPO_RECIPE := --threads 1 --updates 40 --problems-per-update 32 --samples 8 --new-tokens 128 --row-tokens 768 \
+    --kl 0 --learning-rate 1e-3
+GRPO := --model $(IMPROVE)/start --problems $(IMPROVE)/problems/problems.jsonl $(GRPO_RECIPE)
 
 improve: $(IMPROVE)/rounds/manifest.json $(IMPROVE)/grpo-exam/manifest.json $(IMPROVE)/control-exam/manifest.json
-	@$(PY) -m evaluator table $(IMPROVE)/rounds/round-* $(IMPROVE)/grpo-exam $(IMPROVE)/control-exam --pairs
+	@$(PY) -m evaluator table $(IMPROVE)/rounds/round-*/exam $(IMPROVE)/grpo-exam $(IMPROVE)/control-exam \
+	    --pairs
 
 $(IMPROVE)/problems/manifest.json: | setup
-	$(PY) -m dataset build demo --problems 5000 --test-problems 400 --seed 1 --out $(@D)
+	$(PY) -m dataset build demo --problems 5000 --test-problems 400 --out $(@D)
 
 $(IMPROVE)/verified/manifest.json: $(IMPROVE)/problems/manifest.json
 	$(PY) -m dataset verify $(IMPROVE)/problems/candidates.jsonl --cpu-seconds 2 --out $(@D)
@@ -69,7 +76,8 @@ $(IMPROVE)/control/manifest.json: $(IMPROVE)/start/manifest.json
 	$(PY) -m improve grpo $(GRPO) --shuffle-rewards --out $(@D)
 
 $(IMPROVE)/%-exam/manifest.json: $(IMPROVE)/%/manifest.json
-	$(PY) -m evaluator run --model $(IMPROVE)/$* --name $* $(EXAM) --out $(@D)
+	$(PY) -m evaluator run --model $(IMPROVE)/$* --name $* --benchmark demo --file $(IMPROVE)/problems/test.jsonl --tools \
+	    --new-tokens 256 --out $(@D)
 
 setup:
 	@./setup.sh
@@ -88,4 +96,4 @@ test: check
 	$(PY) -m pytest -n 2 --dist loadfile
 
 clean:
-	rm -rf $(DEMO)
+	rm -rf $(DEMO) $(IMPROVE)
