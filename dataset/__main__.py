@@ -9,7 +9,9 @@ import sys
 from dataclasses import asdict
 from pathlib import Path
 
+from dataset.chunks import Workers
 from dataset.files import Manifest
+from dataset.processes import LocalWorkers
 from sandbox.command import run_command
 from sandbox.errors import InputError
 from sandbox.flags import Parser, program, version
@@ -86,7 +88,7 @@ def parser() -> Parser:
     )
     running = verify.add_argument_group("where and how long programs run")
     running.add_argument("--sandbox", metavar="URL[,URL…]", help="sandbox servers (default: one in each worker)")
-    running.add_argument("--workers", type=int, default=len(os.sched_getaffinity(0)), help="processes")
+    _add_workers(running)
     running.add_argument(
         "--patience",
         type=float,
@@ -123,7 +125,7 @@ def parser() -> Parser:
         default="jsonl",
         help="of the shards; `datasets` reads either, our trainer jsonl (default)",
     )
-    mix.add_argument("--workers", type=int, default=len(os.sched_getaffinity(0)), help="processes")
+    _add_workers(mix)
     mix.add_argument("--quiet", action="store_true", help="no progress bar")
     _add_json(mix)
     return whole
@@ -131,6 +133,13 @@ def parser() -> Parser:
 
 def _add_json(command: Parser) -> None:
     command.add_argument("--json", action="store_true", help="print the manifest, as JSON, not a summary")
+
+
+def _add_workers(command: argparse._ActionsContainer) -> None:
+    command.add_argument("--workers", type=int, help="processes (default: one for each core, or CPU of the cluster)")
+    command.add_argument(
+        "--ray", nargs="?", const="auto", metavar="HOST:PORT", help="work on a Ray cluster; alone: on this machine's"
+    )
 
 
 def _build(arguments: argparse.Namespace) -> int:
@@ -204,12 +213,22 @@ def _fetch(arguments: argparse.Namespace) -> int:
     return 0
 
 
+def _workers(arguments: argparse.Namespace) -> Workers:
+    if arguments.workers is not None and arguments.workers < 1:
+        raise InputError(f"--workers {arguments.workers}: expected at least 1")
+    if arguments.ray is not None:
+        from dataset.actors import RayActors
+
+        return RayActors(arguments.ray, arguments.workers)
+    return LocalWorkers(arguments.workers or len(os.sched_getaffinity(0)))
+
+
 def _verify(arguments: argparse.Namespace) -> int:
     from dataset.verification.verify import verify
     from dataset.verification.workers import Settings
 
-    if arguments.workers < 1 or (arguments.limit is not None and arguments.limit < 1):
-        raise InputError(f"--workers {arguments.workers} --limit {arguments.limit}: expected at least 1")
+    if arguments.limit is not None and arguments.limit < 1:
+        raise InputError(f"--limit {arguments.limit}: expected at least 1")
     if not arguments.patience >= 0:
         raise InputError(f"--patience {arguments.patience}: expected 0 or more seconds")
     limits = Limits(
@@ -229,7 +248,7 @@ def _verify(arguments: argparse.Namespace) -> int:
         arguments.inputs,
         arguments.out,
         settings=settings,
-        workers=arguments.workers,
+        workers=_workers(arguments),
         source=arguments.source,
         limit=arguments.limit,
         quiet=arguments.quiet,
@@ -266,8 +285,6 @@ def _mix(arguments: argparse.Namespace) -> int:
     from dataset.mixture.fingerprints import MixSettings
     from dataset.mixture.mix import mix
 
-    if arguments.workers < 1:
-        raise InputError(f"--workers {arguments.workers}: expected at least 1")
     given: list[Path] | None = arguments.benchmarks
     settings = MixSettings(
         mixture=read_mixture(arguments.config) if arguments.config else Mixture(),
@@ -279,7 +296,7 @@ def _mix(arguments: argparse.Namespace) -> int:
         arguments.inputs,
         arguments.out,
         settings=settings,
-        workers=arguments.workers,
+        workers=_workers(arguments),
         form=arguments.format,
         quiet=arguments.quiet,
     )

@@ -7,7 +7,7 @@ import asyncio
 import os
 import sys
 from collections.abc import Callable, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import get_args
 
@@ -152,11 +152,15 @@ def _means(arguments: argparse.Namespace) -> Means:
     backend = choose_backend(arguments.backend, urls)
     protocol = find_protocol(arguments.protocol, new_tokens=arguments.new_tokens, programs_shown=arguments.programs)
     options = model_options(arguments, protocol)
-    check_model(arguments.model, backend, options)
+    check_model(arguments.model, backend, options if arguments.ray is None else replace(options, replicas=1))
 
     def open_model() -> Model:
         if backend != "replay" and not arguments.quiet:
             print(f"starting {backend} with {arguments.model} …", file=sys.stderr, flush=True)
+        if arguments.ray is not None:
+            from evaluator.models.on_ray import open_on_ray
+
+            return open_on_ray(arguments.ray, options.replicas, backend, arguments.model, options)
         return BACKENDS[backend]()(arguments.model, options)
 
     def open_sandbox() -> AsyncSandbox:

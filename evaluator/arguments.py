@@ -188,6 +188,9 @@ def _add_generation(command: Parser, *, temperature: float) -> None:
     add("--dtype", help="data type of the weights (default: the engine's; float32 on a CPU)")
     add("--engine", metavar="K=V[,K=V…]", help="vLLM's own options, such as tensor_parallel_size=8,quantization=fp8")
     add("--replicas", type=int, default=1, help="engines side by side, each with its own GPUs or share of the cores")
+    add(
+        "--ray", nargs="?", const="auto", metavar="HOST:PORT", help="engines on a Ray cluster; alone: on this machine's"
+    )
     add("--adapter", type=Path, metavar="FOLDER", help="a LoRA adapter on the model")
 
     add = command.add_argument_group("where it runs").add_argument

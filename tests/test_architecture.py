@@ -45,6 +45,7 @@ HOMES = {
     "vllm": ("evaluator/models/vllm.py",),
     "fastapi": ("sandbox/server/app.py",),
     "docker": ("sandbox/containers/container.py", "sandbox/containers/image.py"),
+    "ray": ("dataset/cluster.py", "dataset/actors.py", "evaluator/models/on_ray.py"),
     # Other people's stacks: an adapter each.
     "trl": (),
     "verl": ("integrations/verl_tool.py",),

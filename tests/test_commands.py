@@ -39,10 +39,12 @@ SCRIPT = ("-c", "import sys; from sandbox.command import soroban; sys.exit(sorob
         ("docker", "docker", "sandbox up"),
         ("mcp", "mcp", "sandbox mcp"),
         ("pyarrow", "hub", "dataset build gsm8k --file a.parquet --out out"),
+        ("ray", "ray", "dataset verify a.jsonl --out out --ray 127.0.0.1:9"),
     ],
 )
 def test_a_missing_extra_is_one_line_that_names_it(tmp_path: Path, package: str, extra: str, command: str) -> None:
     (tmp_path / "a.parquet").write_bytes(b"PAR1")
+    (tmp_path / "a.jsonl").write_text('{"question": "2 + 2?", "reference": "4", "solution": "It is 4."}')
     for how in (("-m", *command.split()), (*SCRIPT, *command.split())):
         done = run(tmp_path, *how, without=package)
         assert (done.returncode, len(done.stderr.splitlines())) == (2, 1), done.stderr

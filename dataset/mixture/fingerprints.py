@@ -10,15 +10,15 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from dataset import transcript
+from dataset.chunks import Chunk, Work
 from dataset.files import parse_line, write_line
 from dataset.mixture.config import Mixture
 from dataset.mixture.contamination import Benchmarks
 from dataset.mixture.near import bands
 from dataset.mixture.words import hash64, words
-from dataset.processes import Chunk, Work, part_file
 from dataset.sources import find_source
 from dataset.sources.records import LeftOut
 from dataset.types import Problem, Solution
@@ -84,40 +84,38 @@ def _keys(solution: Solution, text: str, part: int, seed: int) -> dict[str, Any]
     }
 
 
-def fingerprint_chunk(chunk: Chunk, settings: MixSettings, benchmarks: Benchmarks) -> dict[str, int]:
-    """Write the part file of `chunk`; return the counts of rows, refused and bad."""
+def fingerprint_chunk(chunk: Chunk, file: IO[str], settings: MixSettings, benchmarks: Benchmarks) -> dict[str, int]:
+    """Write what the part of `chunk` is to hold into `file`; return the counts of rows, refused and bad."""
     counts = {"row": 0, "refused": 0, "bad": 0, "left_out": 0, "no_part": 0}
     source, stem = find_source(chunk.source), Path(chunk.file).stem
-    with part_file(chunk.part) as file:
-        for number, line in chunk.lines:
-            where = {"file": chunk.file, "line": number}
-            try:
-                solutions = [c.solution for c in source.candidates(parse_line(line), f"{stem}/{number}")]
-                rows = [example_row(solution) for solution in solutions]
-            except LeftOut as reason:
-                counts["left_out"] += 1
-                write_line(file, {"kind": "left_out", **where, "reason": str(reason)})
-                continue
-            except ValueError as error:  # InputError is one
-                counts["bad"] += 1
-                write_line(file, {"kind": "bad", **where, "problem": str(error)})
-                continue
-            for solution, row in zip(solutions, rows, strict=True):
-                if found := benchmarks.match(solution.problem.question):
-                    counts["refused"] += 1
-                    write_line(file, {"kind": "refused", "id": solution.id, **where, **asdict(found)})
-                elif (part := settings.mixture.part_of(solution)) is None:
-                    counts["no_part"] += 1
-                    write_line(file, {"kind": "no_part", **where})
-                else:
-                    counts["row"] += 1
-                    write_line(file, _keys(solution, row["messages"][1]["content"], part, settings.seed) | where)
-                    write_line(file, row)
+    for number, line in chunk.lines:
+        where = {"file": chunk.file, "line": number}
+        try:
+            solutions = [c.solution for c in source.candidates(parse_line(line), f"{stem}/{number}")]
+            rows = [example_row(solution) for solution in solutions]
+        except LeftOut as reason:
+            counts["left_out"] += 1
+            write_line(file, {"kind": "left_out", **where, "reason": str(reason)})
+            continue
+        except ValueError as error:  # InputError is one
+            counts["bad"] += 1
+            write_line(file, {"kind": "bad", **where, "problem": str(error)})
+            continue
+        for solution, row in zip(solutions, rows, strict=True):
+            if found := benchmarks.match(solution.problem.question):
+                counts["refused"] += 1
+                write_line(file, {"kind": "refused", "id": solution.id, **where, **asdict(found)})
+            elif (part := settings.mixture.part_of(solution)) is None:
+                counts["no_part"] += 1
+                write_line(file, {"kind": "no_part", **where})
+            else:
+                counts["row"] += 1
+                write_line(file, _keys(solution, row["messages"][1]["content"], part, settings.seed) | where)
+                write_line(file, row)
     return counts
 
 
 @contextmanager
-def open_fingerprinter(settings: MixSettings) -> Iterator[Work]:
-    """A worker's `fingerprint_chunk` with the benchmarks' questions."""
-    benchmarks = Benchmarks(settings.benchmarks, shipped=settings.shipped)
-    yield lambda chunk: fingerprint_chunk(chunk, settings, benchmarks)
+def open_fingerprinter(settings: MixSettings, benchmarks: Benchmarks) -> Iterator[Work]:
+    """A worker's `fingerprint_chunk`. The benchmarks come read: a worker elsewhere does not have their files."""
+    yield lambda chunk, file: fingerprint_chunk(chunk, file, settings, benchmarks)

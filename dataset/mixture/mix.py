@@ -15,13 +15,13 @@ from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
 
+from dataset.chunks import Workers, claimed, cut, missing
 from dataset.files import Manifest, finished, read_raw_lines, sha256, versions, write_line, written_whole
 from dataset.mixture.card import Statistics, composition, write_card
-from dataset.mixture.contamination import SHIPPED, read_questions
+from dataset.mixture.contamination import SHIPPED, Benchmarks
 from dataset.mixture.fingerprints import MixSettings, open_fingerprinter
 from dataset.mixture.select import Choice, Columns, choose
 from dataset.mixture.shards import Form, write_shards
-from dataset.processes import claimed, cut, missing, run_chunks
 from dataset.progress import Progress
 from dataset.sources import source_of
 from sandbox.errors import InputError
@@ -32,7 +32,7 @@ def mix(
     out: Path,
     *,
     settings: MixSettings,
-    workers: int,
+    workers: Workers,
     form: Form = "jsonl",
     quiet: bool = False,
 ) -> Manifest:
@@ -47,9 +47,6 @@ def mix(
     """
     started = time.monotonic()
     todo = [(path, source_of(path)) for path in inputs]
-    for path in settings.benchmarks:  # here, not first in a worker: what cannot be read is told in one line
-        for _ in read_questions(path):
-            pass
     hashes = {str(path): sha256(path) for path in (*inputs, *settings.benchmarks)}
     if settings.shipped:
         hashes[SHIPPED.name] = sha256(SHIPPED)
@@ -63,10 +60,11 @@ def mix(
     }
     if (done := finished(out, config, hashes)) is not None:
         return done
+    benchmarks = Benchmarks(settings.benchmarks, shipped=settings.shipped)
     total = sum(1 for path in inputs for _ in read_raw_lines(path))
     with claimed(out, {**config, "hashes": hashes}) as work:
         with Progress("look for copies", total=total, unit="rows", quiet=quiet) as bar:
-            for lines, _ in run_chunks(missing(cut(todo, work)), workers, partial(open_fingerprinter, settings)):
+            for lines, _ in workers.run(missing(cut(todo, work)), partial(open_fingerprinter, settings, benchmarks)):
                 bar.update(lines)
         columns = Columns(work)
         dropped, bad = _list_unusable(columns, out)

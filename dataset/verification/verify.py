@@ -1,7 +1,8 @@
 """`python -m dataset verify`: candidates in, kept and dropped ones out, with reasons and evidence.
 
-The input is read in chunks of lines, each chunk is verified by one worker into a part file, and the parts are joined in
-order. Nothing is held in memory but the chunks in flight; a run that was killed goes on where it was.
+The input is read in chunks of lines, each chunk is verified by one worker, here or on a Ray cluster, into a part file,
+and the parts are joined in order. Nothing is held in memory but the chunks in flight; a run that was killed goes on
+where it was.
 """
 
 from __future__ import annotations
@@ -13,8 +14,8 @@ from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 
+from dataset.chunks import Workers, claimed, cut, missing
 from dataset.files import Manifest, finished, read_raw_lines, sha256
-from dataset.processes import claimed, cut, missing, run_chunks
 from dataset.progress import Progress
 from dataset.sources import find_source, source_of
 from dataset.verification.join import join
@@ -26,7 +27,7 @@ def verify(
     out: Path,
     *,
     settings: Settings,
-    workers: int,
+    workers: Workers,
     source: str | None = None,
     limit: int | None = None,
     quiet: bool = False,
@@ -53,7 +54,7 @@ def verify(
         counts: Counter[str] = Counter()
         chunks = missing(cut(todo, work, limit))
         with Progress("verify", total=total, unit="rows", quiet=quiet) as bar:
-            for lines, chunk_counts in run_chunks(chunks, workers, partial(open_verifier, settings)):
+            for lines, chunk_counts in workers.run(chunks, partial(open_verifier, settings)):
                 counts.update(chunk_counts)
                 judged = counts["kept"] + counts["dropped"]
                 bar.update(lines, ", ".join([f"kept {counts['kept'] / max(1, judged):.1%}", *_others(counts)]))

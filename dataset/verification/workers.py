@@ -14,10 +14,10 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing, contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
+from dataset.chunks import Chunk, Work
 from dataset.files import parse_line, write_line
-from dataset.processes import Chunk, Work, part_file
 from dataset.sources import find_source
 from dataset.sources.records import Candidate, LeftOut
 from dataset.types import solution_to_json
@@ -77,8 +77,10 @@ def check_with_patience(
             pause = min(2 * pause, _LONGEST_PAUSE_SECONDS)
 
 
-def verify_chunk(chunk: Chunk, sandbox: Runner, settings: Settings, pool: ThreadPoolExecutor) -> dict[str, int]:
-    """Verify the lines of `chunk` into its part file; return the counts of kept, dropped, left out and bad."""
+def verify_chunk(
+    chunk: Chunk, file: IO[str], sandbox: Runner, settings: Settings, pool: ThreadPoolExecutor
+) -> dict[str, int]:
+    """Verify the lines of `chunk` into `file`; return the counts of kept, dropped, left out and bad."""
     counts = {"kept": 0, "dropped": 0, "left_out": 0, "bad": 0}
     source, stem = find_source(chunk.source), Path(chunk.file).stem
     jobs: list[tuple[int, InputError | tuple[Candidate, Future[Outcome] | Outcome]]] = []
@@ -89,20 +91,19 @@ def verify_chunk(chunk: Chunk, sandbox: Runner, settings: Settings, pool: Thread
             jobs.append((number, error))
             continue
         jobs.extend((number, (candidate, _begin(candidate, sandbox, settings, pool))) for candidate in candidates)
-    with part_file(chunk.part) as file:
-        for number, job in jobs:
-            where = {"file": chunk.file, "line": number}
-            if isinstance(job, InputError):
-                kind = "left_out" if isinstance(job, LeftOut) else "bad"
-                counts[kind] += 1
-                write_line(file, {"kind": kind, **where, "problem": str(job)})
-                continue
-            candidate, begun = job
-            outcome = begun.result() if isinstance(begun, Future) else begun
-            head = _head(candidate, outcome)
-            counts[head["kind"]] += 1
-            write_line(file, head | where)
-            write_line(file, solution_to_json(outcome.solution))
+    for number, job in jobs:
+        where = {"file": chunk.file, "line": number}
+        if isinstance(job, InputError):
+            kind = "left_out" if isinstance(job, LeftOut) else "bad"
+            counts[kind] += 1
+            write_line(file, {"kind": kind, **where, "problem": str(job)})
+            continue
+        candidate, begun = job
+        outcome = begun.result() if isinstance(begun, Future) else begun
+        head = _head(candidate, outcome)
+        counts[head["kind"]] += 1
+        write_line(file, head | where)
+        write_line(file, solution_to_json(outcome.solution))
     return counts
 
 
@@ -169,4 +170,4 @@ class SandboxWhenNeeded:
 def open_verifier(settings: Settings) -> Iterator[Work]:
     """A worker's `verify_chunk`, with the server at `settings.url` or an engine with one slot of its own."""
     with closing(SandboxWhenNeeded(settings)) as sandbox, ThreadPoolExecutor(settings.threads) as pool:
-        yield lambda chunk: verify_chunk(chunk, sandbox, settings, pool)
+        yield lambda chunk, file: verify_chunk(chunk, file, sandbox, settings, pool)

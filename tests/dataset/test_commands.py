@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from dataset import processes
+from dataset.chunks import claimed
 from dataset.demo.build import build_demo
 from dataset.files import sha256
 from tests.processes import descendants, outliving
@@ -218,5 +218,5 @@ def test_killed_runs_leave_no_processes_behind(tmp_path: Path) -> None:
 
 def test_two_runs_into_one_folder_are_refused(tmp_path: Path) -> None:
     path = write(tmp_path / "a.jsonl", GOOD)
-    with processes.claimed(tmp_path / "out", {}):
+    with claimed(tmp_path / "out", {}):
         refused(dataset("verify", path, "--out", tmp_path / "out"), "another run is writing there")

@@ -9,7 +9,7 @@ import shutil
 import subprocess
 import sys
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, replace
 from importlib.util import find_spec
 from pathlib import Path
@@ -23,7 +23,7 @@ from evaluator.asked import SPEED_ONLY, deciding, named_values
 from evaluator.models import BACKENDS, check_model
 from evaluator.models.adapter import adapter_rank
 from evaluator.models.replicas import Replicas
-from evaluator.models.types import ModelOptions, Sampling
+from evaluator.models.types import Generation, ModelDied, ModelOptions, Sampling
 from evaluator.results import read_results
 from sandbox.errors import InputError
 from tests.evaluator.scripted import Scripted
@@ -93,6 +93,37 @@ def test_conversations_stay_with_their_engine_and_new_ones_go_where_the_fewest_a
     assert Counter(len(model.fed) for model in several) == Counter({20: 3})
     assert all(model.closed for model in several)
     assert (one._running, one._homes) == ([0, 0, 0], {})
+
+
+def test_an_engine_that_dies_is_asked_no_more_and_with_the_last_one_the_model_has_died() -> None:
+    class Dying(Scripted):
+        asked = 0
+
+        async def generate(self, key: str, tokens: Sequence[int], **options: Any) -> Generation:
+            self.asked += 1
+            if self.asked > 10:
+                raise ModelDied("gone")
+            return await super().generate(key, tokens, **options)
+
+    dying, other = Dying([f"```python\n1\n```\n{STOP}"] * 3), Scripted([f"```python\n1\n```\n{STOP}"] * 3)
+    one = Replicas([dying, other])
+
+    async def talk(key: str) -> list[str]:
+        return [(await one.generate(key, [0], max_tokens=1000, tools=True, sampling=Sampling())).stop for _ in range(3)]
+
+    async def all_of_them() -> list[list[str]]:
+        return await asyncio.gather(*(talk(str(number)) for number in range(20)))
+
+    assert asyncio.run(all_of_them()) == [["output"] * 3] * 20
+    assert sum(map(len, dying.fed.values())) == 10
+    before = dying.asked
+    asyncio.run(talk("later"))
+    assert dying.asked == before
+    both = Replicas([Dying(["end"]), Dying(["end"])])
+    for engine in both._models:
+        engine.asked = 10  # type: ignore[attr-defined]
+    with pytest.raises(ModelDied, match="gone"):
+        asyncio.run(both.generate("k", [0], max_tokens=9, tools=False, sampling=Sampling()))
 
 
 @pytest.fixture(scope="module")
