@@ -1,11 +1,14 @@
-"""The same programs through different sandboxes' own HTTP APIs: `python bench/peers.py [--fusion URL] [--restarts]`.
+"""The same programs through different sandboxes' own HTTP APIs: `python bench/peers.py [--fusion URL]`.
 
 Ours is started here and asked through `/v1/execute`, through SandboxFusion's `/run_code` and through NeMo-Skills'
 `/execute`; a SandboxFusion server that runs already is asked at the address that --fusion names. The programs are of
 four kinds with known outcomes: a sum, sympy, an exception, 200 KB of output. Clients keep their connections. One JSON
 line for each door and concurrency: programs a second, wrong outcomes, transport errors.
 
---restarts instead: SandboxFusion's clients at a relay, whose server is killed twice meanwhile.
+--turns N instead: `/run_code`, directly and through a relay, by turns with `/v1/execute`; then the sums' ratios.
+
+--restarts instead: SandboxFusion's clients at a relay, whose server is killed twice meanwhile. With --verl PYTHON, an
+interpreter that has verl, they are threads of verl's own reward; "below" counts the samples scored below 1.
 """
 
 from __future__ import annotations
@@ -120,9 +123,46 @@ def compare(arguments: argparse.Namespace) -> None:
                 print(json.dumps({"door": name, "concurrency": concurrency, **told}), flush=True)
 
 
-async def kill_and_restart(url: str, port: int, seconds: float, concurrency: int) -> dict[str, Any]:
+def by_turns(arguments: argparse.Namespace) -> None:
+    with (
+        sandbox("serve", "--port", "0", "--max-queue", "4096") as (_, ours),
+        sandbox("relay", "--to", ours) as (_, relay),
+    ):
+        doors: list[tuple[str, str, Ask]] = [
+            ("/v1/execute", ours, ask_ours),
+            ("/run_code", ours, ask_fusion),
+            ("/run_code at a relay", relay, ask_fusion),
+        ]
+        for concurrency in arguments.concurrency:
+            sums = dict.fromkeys((name for name, _, _ in doors), 0.0)
+            for turn in range(arguments.turns):
+                for name, url, ask in doors[turn % 3 :] + doors[: turn % 3]:
+                    told = asyncio.run(measure(url, ask, concurrency, arguments.seconds))
+                    sums[name] += told["per_second"]
+                    print(json.dumps({"door": name, "concurrency": concurrency, "turn": turn, **told}), flush=True)
+            direct = sums.pop("/v1/execute")
+            ratios = {name: round(each / direct, 3) for name, each in sums.items()}
+            print(json.dumps({"concurrency": concurrency, "of /v1/execute": ratios}), flush=True)
+
+
+async def verl_threads(python: str, url: str, concurrency: int, seconds: float) -> dict[str, Any]:
+    """What verl's own reward tells of `seconds`, which begin when its first line is there."""
+    script = str(ROOT / "tests" / "integrations" / "peers" / "verl_fusion.py")
+    command = [python, script, url, str(concurrency), str(seconds)]
+    verl = await asyncio.create_subprocess_exec(*command, stdout=asyncio.subprocess.PIPE)
+    output, _ = await verl.communicate()
+    told: dict[str, Any] = json.loads(output.splitlines()[-1])
+    return told
+
+
+async def kill_and_restart(
+    url: str, port: int, seconds: float, concurrency: int, verl: str | None = None
+) -> dict[str, Any]:
     """What clients at the relay see while the server behind it is killed after each third of the time."""
-    clients = asyncio.create_task(measure(url, ask_fusion, concurrency, seconds, keep=False))
+    if verl is None:
+        clients = asyncio.create_task(measure(url, ask_fusion, concurrency, seconds, keep=False))
+    else:
+        clients = asyncio.create_task(verl_threads(verl, url, concurrency, seconds))
     for _ in range(2):
         with sandbox("serve", "--port", str(port)) as (server, _):
             await asyncio.sleep(seconds / 3)
@@ -138,7 +178,7 @@ def restarts(arguments: argparse.Namespace) -> None:
         port = free.getsockname()[1]
     with sandbox("relay", "--to", f"http://127.0.0.1:{port}", "--port", "0") as (_, url):
         for concurrency in arguments.concurrency:
-            told = asyncio.run(kill_and_restart(url, port, arguments.seconds, concurrency))
+            told = asyncio.run(kill_and_restart(url, port, arguments.seconds, concurrency, arguments.verl))
             print(json.dumps({"door": "relay, server killed twice", "concurrency": concurrency, **told}), flush=True)
 
 
@@ -148,5 +188,7 @@ if __name__ == "__main__":
     parser.add_argument("--concurrency", type=int, nargs="+", default=[8, 64, 256])
     parser.add_argument("--seconds", type=float, default=10.0)
     parser.add_argument("--restarts", action="store_true")
+    parser.add_argument("--verl", metavar="PYTHON", help="with --restarts: an interpreter that has verl")
+    parser.add_argument("--turns", type=int, default=0)
     given = parser.parse_args()
-    (restarts if given.restarts else compare)(given)
+    (restarts if given.restarts else by_turns if given.turns else compare)(given)

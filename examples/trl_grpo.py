@@ -38,12 +38,13 @@ with warnings.catch_warnings():
 
 WORDS = ("<|endoftext|>", "<|im_start|>", "<|im_end|>", "<tool_call>", "</tool_call>")
 # Rendered as Qwen's are, without the description of the tools, which a model of this size would only have to copy.
+# Ends of lines are strings in it: Jinja takes away those before a "{%-".
 CHAT = (
-    "{%- for m in messages -%}<|im_start|>{{ m.role }}\n"
+    "{%- for m in messages -%}<|im_start|>{{ m.role ~ '\n' }}"
     "{%- if m.tool_calls -%}{%- for c in m.tool_calls -%}"
     "<tool_call>{{ (c.function if c.function else c) | tojson }}</tool_call>"
     "{%- endfor -%}{%- else -%}{{ m.content }}{%- endif -%}<|im_end|>\n{%- endfor -%}"
-    "{%- if add_generation_prompt -%}<|im_start|>assistant\n{%- endif -%}"
+    "{%- if add_generation_prompt -%}<|im_start|>{{ 'assistant\n' }}{%- endif -%}"
 )
 # How TRL finds a call in what the model wrote.
 CALLS = {

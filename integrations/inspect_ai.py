@@ -1,7 +1,7 @@
 """inspect_ai 0.3: the Python tool for its agents, `use_tools(soroban_python())`, a session for each sample.
 
-It takes the place of inspect_ai's own `python()` tool and needs none of its sandbox environments. A whole provider
-(`sandbox=…`) is not offered: inspect_ai's commands go through a shell, and a sandbox of ours holds Python alone.
+It takes the place of inspect_ai's own `python()` tool and needs none of its sandbox environments. Variables live from
+call to call; in `inspect_sandbox`, the provider for `sandbox=…`, each call is a process of its own.
 
 A failure of ours is raised out of the tool, so that inspect_ai records a sample error and scores nothing.
 """

@@ -2,7 +2,7 @@
 
 The signature is that of `openrlhf.utils.agent.SingleTurnAgentExecutor`: `reward_func(queries, prompts, labels)`,
 called in a thread, with the prompt and the response in one text. Where the sandbox failed it raises; OpenRLHF then
-logs it, and the sample has no reward.
+logs it, and the sample has no reward. A label that is missing raises InputError.
 """
 
 from __future__ import annotations
@@ -31,7 +31,8 @@ def make_reward_func(
             for end in response_ends:
                 solution = solution.strip().removesuffix(end)
             solutions.append(solution)
-        given = rewards(prompts, labels, solutions, sandbox=sandbox, weights=weights)
+        references = [label or "" for label in labels]  # without one: InputError, rather than a sample left out
+        given = rewards(prompts, references, solutions, sandbox=sandbox, weights=weights)
         judged = [one for one in given if one is not None]
         if len(judged) < len(given):
             raise SandboxUnavailable("the sandbox failed, or a label cannot be read: these samples have no reward")

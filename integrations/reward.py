@@ -16,11 +16,11 @@ import threading
 from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from functools import partial
 from itertools import pairwise
+from typing import TypedDict, Unpack
 
 from dataset import transcript
-from dataset.answers import boxes, extract_from_turns
+from dataset.answers import boxes
 from dataset.sources.records import candidate, language_of
 from dataset.types import Problem, Turn
 from dataset.verification.check import Outcome, Policy, Runner, check, judge
@@ -45,6 +45,8 @@ class Weights:
 class Reward:
     """`score` is the weighted sum of the parts, each 0 or 1. `reason` says why `correct` is 0, "" where it is 1.
 
+    `predicted` is the answer that was graded; None where there is none, or its programs settled the matter before.
+
     correct    the answer equals the reference; with a sandbox also: the programs print what is recorded
     format     the answer stands in a box in the last words, and every block is closed
     tool_use   there is a program, and the output of the last one is not an exception
@@ -56,6 +58,15 @@ class Reward:
     tool_use: float
     reason: str
     predicted: str | None = None
+
+
+class Options(TypedDict, total=False):
+    """What `rewards` takes besides the batch; see `reward` for each."""
+
+    sandbox: Runner | str | None
+    outputs: Policy
+    weights: Weights
+    limits: Limits
 
 
 def reward(
@@ -87,7 +98,6 @@ def reward(
     given = candidate(problem, None, solution if isinstance(solution, str) else tuple(solution)).solution
     if sandbox is None:
         outcome = judge(Outcome(given), given.turns)
-        predicted = outcome.predicted
     else:
         runner = shared_sandbox(sandbox) if isinstance(sandbox, str) else sandbox
         try:
@@ -97,7 +107,6 @@ def reward(
         except SandboxError:
             return None
         given = outcome.solution
-        predicted = extract_from_turns(given.turns, problem)
     if outcome.evidence.get("rule") == "unreadable reference":
         return None
     reason = outcome.reason or ""
@@ -107,18 +116,14 @@ def reward(
         "tool_use": float(_used_tool(given.turns)),
     }
     score = sum(getattr(weights, name) * value for name, value in parts.items())
-    return Reward(score=score, reason=reason, predicted=predicted, **parts)
+    return Reward(score=score, reason=reason, predicted=outcome.predicted, **parts)
 
 
 def rewards(
     questions: Iterable[str | None],
     references: Iterable[str | None],
     solutions: Iterable[str | Sequence[Turn]],
-    *,
-    sandbox: Runner | str | None = None,
-    outputs: Policy = "require",
-    weights: Weights = Weights(),
-    limits: Limits = Limits(),  # noqa: B008 - frozen
+    **how: Unpack[Options],
 ) -> list[Reward | None]:
     """The rewards of a batch, in its order; None also where there is no reference (a sample of another task).
 
@@ -126,41 +131,24 @@ def rewards(
         ValueError: the three are not of one length.
     """
     rows = list(zip(questions, references, solutions, strict=True))
-    one = partial(_or_none, sandbox=sandbox, outputs=outputs, weights=weights, limits=limits)
-    if sandbox is None or len(rows) < 2:
-        return [one(*row) for row in rows]
+
+    def one(row: tuple[str | None, str | None, str | Sequence[Turn]]) -> Reward | None:
+        return None if row[1] is None else reward(*row, **how)
+
+    if how.get("sandbox") is None or len(rows) < 2:
+        return list(map(one, rows))
     with ThreadPoolExecutor(min(_THREADS, len(rows))) as pool:
-        return list(pool.map(lambda row: one(*row), rows))
+        return list(pool.map(one, rows))
 
 
 async def rewards_async(
     questions: Iterable[str | None],
     references: Iterable[str | None],
     solutions: Iterable[str | Sequence[Turn]],
-    *,
-    sandbox: Runner | str | None = None,
-    outputs: Policy = "require",
-    weights: Weights = Weights(),
-    limits: Limits = Limits(),  # noqa: B008 - frozen
+    **how: Unpack[Options],
 ) -> list[Reward | None]:
     """As `rewards`, beside the event loop."""
-    work = partial(rewards, sandbox=sandbox, outputs=outputs, weights=weights, limits=limits)
-    return await asyncio.to_thread(work, questions, references, solutions)
-
-
-def _or_none(
-    question: str | None,
-    reference: str | None,
-    solution: str | Sequence[Turn],
-    *,
-    sandbox: Runner | str | None,
-    outputs: Policy,
-    weights: Weights,
-    limits: Limits,
-) -> Reward | None:
-    if reference is None:
-        return None
-    return reward(question, reference, solution, sandbox=sandbox, outputs=outputs, weights=weights, limits=limits)
+    return await asyncio.to_thread(rewards, questions, references, solutions, **how)
 
 
 def _well_formed(solution: str | Sequence[Turn], turns: Sequence[Turn]) -> bool:

@@ -43,14 +43,15 @@ HOMES = {
     ),
     "transformers": ("trainer/", "evaluator/models/transformers.py", "evaluator/models/vllm.py"),
     "vllm": ("evaluator/models/vllm.py",),
-    "fastapi": ("sandbox/server/app.py",),
+    "fastapi": ("sandbox/server/app.py", "integrations/nemo_gym.py"),
     "docker": ("sandbox/containers/container.py", "sandbox/containers/image.py"),
     "ray": ("dataset/cluster.py", "dataset/actors.py", "evaluator/models/on_ray.py"),
     # Other people's stacks: an adapter each.
     "trl": (),
     "verl": ("integrations/verl_tool.py",),
     "verifiers": (),
-    "inspect_ai": ("evaluator/export/", "integrations/inspect_ai.py"),
+    "inspect_ai": ("evaluator/export/", "integrations/inspect_ai.py", "integrations/inspect_sandbox.py"),
+    "nemo_gym": ("integrations/nemo_gym.py",),
     "smolagents": ("integrations/smolagents.py",),
     "mcp": ("sandbox/server/mcp.py",),
 }

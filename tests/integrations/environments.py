@@ -37,9 +37,16 @@ ENVIRONMENTS: dict[str, tuple[str, ...]] = {
     "verifiers": ("verifiers==0.4.0",),
     "smolagents": ("smolagents==1.26.0",),
     "inspect": ("inspect-ai==0.3.285",),
+    "nemo_gym": (
+        "nemo-gym==0.7.0",
+        *("hydra-core", "omegaconf", "antlr4-python3-runtime==4.9.3", "itsdangerous", "orjson", "pydot"),
+        *("ray==2.55.0", "wandb", "yappi"),
+    ),
 }
 # These bring what they need, of their own versions; the others see the test run's.
 WHOLE = ("inspect", "verifiers")
+# Packages of pure Python that ask for a newer Python than the test run's, and run on it: uv is told that it has one.
+NEWER = {"nemo-gym==0.7.0": "3.13.14"}
 
 
 def interpreter(name: str) -> Path:
@@ -60,8 +67,11 @@ def interpreter(name: str) -> Path:
         _run(name, [str(uv), "venv", "-q", "--python", sys.executable, str(folder)])
         site = next(folder.glob("lib/python*/site-packages"))
         (site / "behind.pth").write_text(sysconfig.get_path("purelib") + "\n")
-        alone = [] if name in WHOLE else ["--no-deps"]
-        _run(name, [str(uv), "pip", "install", "-q", "--python", str(python), *alone, *_sources(), *packages])
+        install = [str(uv), "pip", "install", "-q", "--python", str(python), *_sources()]
+        install += [] if name in WHOLE else ["--no-deps"]
+        for package in (package for package in packages if package in NEWER):
+            _run(name, [*install, "--python-version", NEWER[package], package])
+        _run(name, [*install, *(package for package in packages if package not in NEWER)])
         (folder / "complete").touch()
     return python
 

@@ -25,6 +25,7 @@ ADAPTERS = {
     "verl": "verl_rewards.py",
     "openrlhf": "openrlhf_rewards.py",
     "verifiers": "verifiers_rewards.py",
+    "nemo_gym": "nemo_gym_rewards.py",
 }
 QUESTION = "Tom has 3 bags of 4 apples. How many apples has he?"
 PROGRAM = "```python\nprint(3 * 4)\n```\n```output\n12\n```\n"
@@ -57,7 +58,10 @@ def test_with_a_sandbox_a_forged_output_earns_nothing(server: str) -> None:
     assert reward(QUESTION, "12", forged).correct == 1  # type: ignore[union-attr]
     given = reward(QUESTION, "12", forged, sandbox=server)
     assert given is not None
-    assert (given.correct, given.reason) == (0, "output_differs")
+    assert (given.correct, given.reason, given.predicted) == (0, "output_differs", None)
+    honest = reward(QUESTION, "12", ROWS[0][0], sandbox=server)
+    assert honest is not None
+    assert (honest.correct, honest.predicted) == (1, "12")
 
 
 class Broken:

@@ -17,7 +17,13 @@ import pytest
 
 from tests.integrations.environments import ROOT, interpreter, run_peer
 
-PEERS = {"verl": "verl_tool.py", "smolagents": "smolagents_executor.py", "inspect": "inspect_tool.py"}
+PEERS = {
+    "verl": "verl_tool.py",
+    "smolagents": "smolagents_executor.py",
+    "inspect": "inspect_tool.py",
+    "nemo_gym": "nemo_gym_agent.py",
+    "trl": "trl_tools.py",
+}
 
 
 @pytest.mark.parametrize("name", sorted(PEERS))

@@ -144,9 +144,9 @@ def fake_engine() -> type[FakeEngine]:
 
 
 @contextlib.contextmanager
-def serve_process(*flags: str) -> Iterator[tuple[subprocess.Popen[str], str]]:
+def serve_process(*flags: str, python: str = sys.executable) -> Iterator[tuple[subprocess.Popen[str], str]]:
     """`python -m sandbox serve` on a free port, ready, and its address; ended by SIGTERM."""
-    command = [sys.executable, "-m", "sandbox", "serve", "--port", "0", *flags]
+    command = [python, "-m", "sandbox", "serve", "--port", "0", *flags]
     process = subprocess.Popen(command, cwd=ROOT, stderr=subprocess.PIPE, text=True)
     assert process.stderr is not None
     try:
