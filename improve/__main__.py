@@ -45,11 +45,14 @@ def parser() -> Parser:
     grpo = commands.add_parser(
         "grpo", help="sample groups, reward, learn, again: solutions are compared with others of their problem",
         description="Learn from rewards by GRPO. The defaults are DeepSeekMath-RL's.",
-        epilog=(recipe.__doc__ or "").partition("\n\n")[2], argument_default=argparse.SUPPRESS,
+        usage="%(prog)s --model MODEL --problems FILE --out OUT [FLAG …]",
+        epilog=(recipe.__doc__ or "").split("\n\n")[1], argument_default=argparse.SUPPRESS,
+        examples="--model runs/sft --problems runs/gsm8k/problems.jsonl --out runs/grpo",
     )  # fmt: skip
     add_flags(grpo, GrpoConfig, _GRPO_GROUPS)
     rounds = commands.add_parser(
         "rounds", help="sample, keep what is right, train on it, examine, again: expert iteration",
+        usage="%(prog)s --model MODEL --problems FILE --exam FILE --out OUT [FLAG …]",
         description="Learn from the model's own right solutions, round by round.", argument_default=argparse.SUPPRESS,
     )  # fmt: skip
     add_flags(rounds, RoundsConfig, _ROUNDS_GROUPS)

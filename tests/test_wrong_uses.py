@@ -1,4 +1,4 @@
-"""What a user gets wrong, in all four commands: one line on standard error that says what to do, and exit code 2.
+"""What a user gets wrong, in all commands: one line on standard error that says what to do, and exit code 2.
 
 The table's `{names}` are files and addresses of the `tests/ground.py`; `{out}` is a new folder in each row.
 """
@@ -53,6 +53,14 @@ WRONG_USES: tuple[tuple[str, str], ...] = (
     ("trainer --data {mix} --out {out} --init demo --learning-rate fast", "--learning-rate: invalid float value"),
     ("trainer --data {mix} --out {out} --init demo --learningrate 1", "--learningrate"),
     ("trainer --data {mix} --out {out} --init demo --steps 5 --epochs 1", "both --steps and --epochs are given"),
+    ("improve", "required: COMMAND"),
+    ("improve grpo", "required: --model, --problems, --out; see python -m improve grpo --help"),
+    ("improve grpo --modle x", "is --model meant?"),
+    ("improve grpo --updates 0 --model m --problems {rows} --out {out}", "--updates is 0, expected at least 1"),
+    ("improve grpo --model m --problems none.jsonl --out {out}", "none.jsonl: no such file"),
+    ("improve grpo --config {keys}", "unknown key 'wokers'"),
+    ("improve rounds --rounds many", "--rounds: invalid int value: 'many'"),
+    ("improve rounds", "required: --model, --problems, --exam, --out"),
     ("evaluator run --backend replay --model {replay} --benchmark demo --out {out}", "say --tools, --no-tools or both"),
     (
         "evaluator run --backend replay --model {replay} --benchmark gsm9k --tools --out {out}",
