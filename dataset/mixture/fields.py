@@ -38,15 +38,18 @@ _TOPICS = {topic: field for field, names in _OTHER_THAN_THEIR_AREA.items() for t
 _KEYWORDS = tuple(
     (re.compile(pattern, re.IGNORECASE), field)
     for field, pattern in (
-        ("calculus", r"\b(?:derivative|integral|integrate|differentiat\w+|limit of)\b|\\int|\\lim|导数|积分|极限"),
+        ("calculus", r"\b(?:derivative|integral|integrate|differentiat\w+|(?<!speed )limit of)\b|\\int|\\lim"
+                     r"|导数|(?<![面体容乘])积分|极限"),
         ("probability and counting", r"\bprobabilit|\bat random\b|\bhow many (?:different )?ways\b|permutation"
                                      r"|概率|多少种"),
-        ("number theory", r"\bprime\b|\bdivisible\b|\bremainder\b|\b(?:greatest|least) common|\bdivisors?\b"
+        ("number theory", r"\bprime\b|\bdivisible\b|\bremainder\b(?! of (?:the|his|her|their|this|that|its)\b)"
+                          r"|\b(?:greatest|least) common|\bdivisors?\b"
                           r"|质数|整除|余数|公因数|公倍数|约数"),
         ("geometry", r"\b(?:triangle|circle|radius|diameter|perimeter|rectang\w+|cylinder|sphere|polygon|angles?)\b"
                      r"|\b(?:volume|area) of\b|三角形|圆|长方|正方|梯形|平行四边形|面积|体积|周长|棱长"),
         ("statistics", r"\b(?:median|standard deviation|variance)\b|中位数|方差|统计图"),
-        ("algebra", r"\bsolve for\b|\bequation\b|\bpolynomial\b|\\sqrt|\^\{?\d|\bx\s*[+=-]|方程|函数"),
+        ("algebra", r"\bsolve for\b|\bequation\b|\bpolynomial\b|\\sqrt"
+                    r"|(?<![mt])\^\{?\d|\bx\s*[+=]|\bx\s*-\s*\d|方程|函数"),
     )
 )  # fmt: skip
 

@@ -356,6 +356,12 @@ FIELDS_OF = [
     ("", "求函数$f(x)=x^2$的导数。", "calculus"),
     ("", "一个长方形的面积是多少？", "geometry"),
     ("unknown", "请看图。", "arithmetic"),
+    # Words that look like a field's.
+    ("", "The fine rises for each mile over the speed limit of 50. How much does she pay?", "arithmetic"),
+    ("", "For the remainder of the month it rained 2 inches a day. How much was it?", "arithmetic"),
+    ("", "An x-ray costs $250. How much does he pay?", "arithmetic"),
+    ("", "He has 750 m^2 of land. How much can he earn?", "arithmetic"),
+    ("", "圆柱和圆锥的底面积分别相等，高是多少？", "geometry"),
 ]
 
 
