@@ -122,7 +122,7 @@ def _only_a_tuple(reference: Seq, predicted: Seq, question: str | None) -> bool:
     """Whether neither can be an interval, so that "[2, 3]" may be Python's way to write (2, 3)."""
     if (predicted.open, predicted.close) not in (("[", "]"), ("(", ")")):
         return False
-    if len(reference.items) > 2 or (question_hints.point(question) and not question_hints.interval(question)):
+    if len(reference.items) != 2 or (question_hints.point(question) and not question_hints.interval(question)):
         return True
     ends = [sets.real(item) for item in reference.items]
     return ends[0] is None or ends[1] is None or ends[0] >= ends[1]

@@ -236,5 +236,7 @@ def test_what_says_another_thing_is_not_right(reference: str, predicted: str, qu
     assert verdict.correct is not True, verdict.rule
 
 
-def test_an_empty_tuple_beside_a_set_is_no_failure() -> None:
-    assert equivalent("(1, 2]", "()").correct is False
+@pytest.mark.parametrize("reference", ["()", "[]", "( )", "(1, 2]"])
+@pytest.mark.parametrize("predicted", ["()", "[]", "[1, 2]", "(1, 2)", "[1]"])
+def test_brackets_with_nothing_in_them_are_no_failure(reference: str, predicted: str) -> None:
+    assert equivalent(reference, predicted).rule
