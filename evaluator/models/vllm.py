@@ -298,6 +298,11 @@ class VllmModel:
 
 
 def _first_line(error: BaseException) -> str:
+    from pydantic import ValidationError
+
+    if isinstance(error, ValidationError):
+        # Its text ends with the whole of what was given and an address.
+        told = [(".".join(map(str, one["loc"])), " ".join(one["msg"].split())) for one in error.errors()]
+        return "; ".join(f"{where}: {what}" if where else what for where, what in told)
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    # pydantic puts its summary first and what is wrong after it
     return " ".join(lines[:3]) if lines else type(error).__name__

@@ -17,6 +17,7 @@ from typing import Any
 
 import pytest
 import torch
+from pydantic import BaseModel, Field, ValidationError
 
 from dataset.transcript import STOP
 from evaluator.asked import SPEED_ONLY, deciding, named_values
@@ -24,6 +25,7 @@ from evaluator.models import BACKENDS, check_model
 from evaluator.models.adapter import adapter_rank
 from evaluator.models.replicas import Replicas
 from evaluator.models.types import Generation, ModelDied, ModelOptions, Sampling
+from evaluator.models.vllm import _first_line
 from evaluator.results import read_results
 from sandbox.errors import InputError
 from tests.evaluator.scripted import Scripted
@@ -278,6 +280,16 @@ def test_an_option_that_vllm_does_not_know_is_named_in_one_line(tiny_model: Path
     told = "error: --engine max_num_seq: vLLM has no such option; did you mean max_num_seqs?"
     assert (done.returncode, done.stderr.strip().splitlines()[-1]) == (2, told)
     assert "Traceback" not in done.stderr
+
+
+def test_what_vllm_refuses_is_told_without_all_that_it_was_given() -> None:
+    class CacheConfig(BaseModel):
+        gpu_memory_utilization: float = Field(le=1)
+
+    with pytest.raises(ValidationError) as error:
+        CacheConfig(gpu_memory_utilization=5)
+    assert "https://" in str(error.value)
+    assert _first_line(error.value) == "gpu_memory_utilization: Input should be less than or equal to 1"
 
 
 @pytest.mark.engine

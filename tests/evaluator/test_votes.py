@@ -52,3 +52,12 @@ def test_problems_count_equally_and_those_not_finished_are_left_out() -> None:
     found = sampled_score([*results, answered(2, 0, "1/2", True)])
     assert (found.problems, found.samples, found.average, found.majority) == (2, 4, 0.5, 0.5)
     assert found.pass_at == {1: 0.5, 2: 0.5, 4: 0.5}
+
+
+@pytest.mark.parametrize("right", [False, True])
+def test_intervals_of_the_average_and_of_the_majority_are_those_of_problems_and_never_empty(right: bool) -> None:
+    """Thirty problems of eight samples each, all alike: as sure as thirty samples, not as 240, nor as of nothing."""
+    results = [answered(n, s, "1/2" if right else "3", right) for n in range(30) for s in range(8)]
+    found = sampled_score(results)
+    for low, high in (found.interval, found.majority_interval):
+        assert (low, high) == pytest.approx((0.8865, 1) if right else (0, 0.1135), abs=1e-3)
