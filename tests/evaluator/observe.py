@@ -83,6 +83,7 @@ async def observe(
             said = await asyncio.wait_for(model.generate("say#0", tokens, **wanted), 200)
             return asdict(said) | {"tokens": list(said.tokens), "piece": model.chat.piece(said.text)}
 
+        drawn = [await say(sampling=Sampling(2.0, 1.0, seed), max_tokens=30) for seed in range(3)]
         return {
             "about": {**model.engine, **model.about},
             "context_tokens": model.context_tokens,
@@ -92,7 +93,8 @@ async def observe(
             "no_tools": await say(tools=False),
             "budgets": {str(budget): await say(max_tokens=budget) for budget in (1, 5, 9)},
             "end": await say(recording.calls[f"{problems[1].id}#0"][-1].tokens),
-            "seeds": [(await say(sampling=Sampling(2.0, 1.0, seed), max_tokens=30))["text"] for seed in range(3)],
+            "seeds": [one["text"] for one in drawn],
+            "drawn": [[asked, one["tokens"]] for one in drawn],
             "crowd": await crowd(),
         }
     finally:

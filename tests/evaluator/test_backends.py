@@ -18,6 +18,7 @@ from threading import Thread
 from typing import Any
 
 import pytest
+import torch
 
 from dataset.chat import ChatFormat
 from dataset.transcript import STOP, parse
@@ -170,6 +171,24 @@ def test_the_end_of_the_turn_is_a_token_and_no_text(seen: dict[str, Any], chat: 
 
 def test_different_seeds_sample_different_texts(seen: dict[str, Any]) -> None:
     assert len(set(seen["seeds"])) == 3
+
+
+def test_sampling_leaves_out_no_token_that_only_the_models_own_file_leaves_out(
+    seen: dict[str, Any], tiny_model: Path
+) -> None:
+    """At temperature 2 without top-k and min-p tokens are drawn that the file's top-k 3 and min-p 0.3 forbid."""
+    from transformers import AutoModelForCausalLM
+
+    model = AutoModelForCausalLM.from_pretrained(tiny_model)
+    ranks, shares = [], []
+    for asked, drawn in seen["drawn"]:
+        with torch.inference_mode():
+            logits_TV = model(torch.tensor([[*asked, *drawn]])).logits[0, len(asked) - 1 : -1] / 2.0
+        for logits_V, token in zip(logits_TV, drawn, strict=True):
+            ranks.append(int((logits_V > logits_V[token]).sum()))
+            shares.append(float((logits_V[token] - logits_V.max()).exp()))
+    assert max(ranks) >= 3
+    assert min(shares) < 0.3
 
 
 def test_a_seed_samples_the_same_alone_and_among_many(seen: dict[str, Any]) -> None:

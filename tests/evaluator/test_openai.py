@@ -38,6 +38,7 @@ SOLUTIONS = {
     one.question: [f"So:\n```python\nprint({one.answer})\n```\n{STOP}", f"It is $\\boxed{{{one.answer}}}$."]
     for one in PROBLEMS
 }
+GREEDY = Sampling()
 TOOLS = replace(CONFIG, style="tir", about={"samples_expected": len(PROBLEMS)})
 
 
@@ -75,13 +76,13 @@ def options(folder: Path, *urls: str, **changes: Any) -> ModelOptions:
     return ModelOptions(urls=urls, tokenizer=str(folder), **{"patience_seconds": 60.0} | changes)
 
 
-def say(model: Any, *, tools: bool = True, key: str = "p/1#0") -> Any:
+def say(model: Any, *, tools: bool = True, key: str = "p/1#0", sampling: Sampling = GREEDY) -> Any:
     tokens = model.chat.prompt([{"role": "user", "content": PROBLEMS[1].question}])
 
     async def go() -> Any:
         try:
             return await asyncio.wait_for(
-                model.generate(key, tokens, max_tokens=200, tools=tools, sampling=Sampling()), 200
+                model.generate(key, tokens, max_tokens=200, tools=tools, sampling=sampling), 200
             )
         finally:
             await model.close()
@@ -138,6 +139,25 @@ def lasting(folder: Path) -> list[tuple[Any, ...]]:
         return result.problem.id, result.text, result.stop, result.new_tokens, statuses, result.grade
 
     return [of(result) for result in read_results(folder)[1]]
+
+
+@pytest.mark.parametrize(
+    ("sampling", "sent"),
+    [
+        (Sampling(), (0.0, 1.0, -1, 0.0, 1.0, None)),
+        (Sampling(0.5, 0.9, 7, top_k=5, min_p=0.1, repetition_penalty=1.1), (0.5, 0.9, 5, 0.1, 1.1, 7)),
+    ],
+)
+def test_every_number_of_the_sampling_is_sent_be_it_neutral_or_not(
+    folder: Path, serve: Callable[..., Server], sampling: Sampling, sent: tuple[float | None, ...]
+) -> None:
+    """A server fills in what is left out from the model's generation_config.json."""
+    server = serve(learned(folder))
+    say(open_openai("abacus", options(folder, server.url)), sampling=sampling)
+    body = server.asked[-1][1]
+    names = ("temperature", "top_p", "top_k", "min_p", "repetition_penalty", "seed")
+    assert tuple(body[name] for name in names) == sent
+    assert (body["presence_penalty"], body["frequency_penalty"]) == (0.0, 0.0)
 
 
 def test_a_server_killed_and_started_again_mid_run_changes_nothing(folder: Path, tmp_path: Path) -> None:
