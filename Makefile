@@ -37,8 +37,9 @@ $(DEMO)/results/manifest.json: $(DEMO)/model/manifest.json
 $(DEMO)/report.html: $(DEMO)/results/manifest.json
 	$(PY) -m evaluator report $(DEMO)/results --out $@
 
-# The demo's next act: a model that was trained for too few steps becomes better by its own solutions, by expert iteration
-# and by GRPO; the control is GRPO with rewards that are given to other solutions. The exam's 400 problems are new to all.
+# The demo's next act: a model that was trained for too few steps is to become better by its own solutions, by expert
+# iteration and by GRPO; the control is GRPO with rewards that are given to other solutions. The exam's 400 problems are
+# new to all. These recipes were not yet run whole: docs/log.md has what was tried and what it brought.
 IMPROVE := runs/improve
 ROWS := --threads 1 --batch-rows 1 --row-tokens 768 --repeat --schedule linear --weight-decay 0.01 --log-every 200
 START_RECIPE := $(ROWS) --steps 1000 --learning-rate 4e-3 --warmup-steps 50 --checkpoint-every 500
