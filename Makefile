@@ -43,11 +43,11 @@ $(DEMO)/report.html: $(DEMO)/results/manifest.json
 IMPROVE := runs/improve
 ROWS := --threads 1 --batch-rows 1 --row-tokens 768 --repeat --schedule linear --weight-decay 0.01 --log-every 200
 START_RECIPE := $(ROWS) --steps 1000 --learning-rate 4e-3 --warmup-steps 50 --checkpoint-every 500
-ROUNDS_RECIPE := --rounds 2 --problems-per-round 500 --samples 8 --sample-flags "--new-tokens 128" \
-    --verify-flags "--cpu-seconds 2" --exam-flags "--new-tokens 256" \
-    --train-flags "$(ROWS) --steps 400 --learning-rate 1e-3 --warmup-steps 20 --no-last-checkpoint"
+ROUNDS_RECIPE := --rounds 2 --problems-per-round 2000 --samples 2 --temperature 0.6 --rates 0:1 --keep 2 \
+    --sample-flags "--new-tokens 96" --verify-flags "--cpu-seconds 2" --exam-flags "--new-tokens 256" \
+    --train-flags "$(ROWS) --steps 250 --learning-rate 1e-3 --warmup-steps 20 --no-last-checkpoint"
 GRPO_RECIPE := --threads 1 --updates 40 --problems-per-update 32 --samples 8 --new-tokens 128 --row-tokens 768 \
-    --kl 0 --learning-rate 1e-3
+    --kl 0 --learning-rate 2e-4
 GRPO := --model $(IMPROVE)/start --problems $(IMPROVE)/problems/problems.jsonl $(GRPO_RECIPE)
 
 improve: $(IMPROVE)/rounds/manifest.json $(IMPROVE)/grpo-exam/manifest.json $(IMPROVE)/control-exam/manifest.json
