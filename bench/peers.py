@@ -5,7 +5,8 @@ Ours is started here and asked through `/v1/execute`, through SandboxFusion's `/
 four kinds with known outcomes: a sum, sympy, an exception, 200 KB of output. Clients keep their connections. One JSON
 line for each door and concurrency: programs a second, wrong outcomes, transport errors.
 
---turns N instead: `/run_code`, directly and through a relay, by turns with `/v1/execute`; then the sums' ratios.
+--turns N instead: `/run_code`, directly and through a relay, by turns with `/v1/execute`; then their ratios,
+by the clock and by the processor time of ours, which other work on the machine does not change much.
 
 --restarts instead: SandboxFusion's clients at a relay, whose server is killed twice meanwhile. With --verl PYTHON, an
 interpreter that has verl, they are threads of verl's own reward; "below" counts the samples scored below 1.
@@ -18,6 +19,7 @@ import asyncio
 import contextlib
 import itertools
 import json
+import os
 import signal
 import socket
 import subprocess
@@ -72,6 +74,7 @@ async def ask_nemo_skills(http: aiohttp.ClientSession, code: str) -> tuple[str, 
 async def measure(url: str, ask: Ask, concurrency: int, seconds: float, *, keep: bool = True) -> dict[str, Any]:
     """Programs a second of `concurrency` clients for `seconds`."""
     counts = {"programs": 0, "wrong": 0, "transport_errors": 0}
+    errors: list[str] = []
     end = time.monotonic() + seconds
     turn = itertools.count()
     connector = aiohttp.TCPConnector(limit=0, force_close=not keep)
@@ -82,15 +85,17 @@ async def measure(url: str, ask: Ask, concurrency: int, seconds: float, *, keep:
                 code, ending, succeeds = PROGRAMS[next(turn) % len(PROGRAMS)]
                 try:
                     stdout, good = await ask(http, code)
-                except (aiohttp.ClientError, TimeoutError, AssertionError):
+                except (aiohttp.ClientError, TimeoutError, AssertionError) as error:
                     counts["transport_errors"] += 1
+                    errors.append(f"{type(error).__name__}: {error}"[:200])
                     continue
                 counts["programs"] += 1
                 counts["wrong"] += not stdout.endswith(ending) or good != succeeds
 
         began = time.monotonic()
         await asyncio.gather(*(client() for _ in range(concurrency)))
-        return {**counts, "per_second": round(counts["programs"] / (time.monotonic() - began), 1)}
+        first = {"first_error": errors[0]} if errors else {}
+        return {**counts, **first, "per_second": round(counts["programs"] / (time.monotonic() - began), 1)}
 
 
 @contextlib.contextmanager
@@ -125,8 +130,8 @@ def compare(arguments: argparse.Namespace) -> None:
 
 def by_turns(arguments: argparse.Namespace) -> None:
     with (
-        sandbox("serve", "--port", "0", "--max-queue", "4096") as (_, ours),
-        sandbox("relay", "--to", ours) as (_, relay),
+        sandbox("serve", "--port", "0", "--max-queue", "4096") as (server, ours),
+        sandbox("relay", "--to", ours, "--port", "0") as (between, relay),
     ):
         doors: list[tuple[str, str, Ask]] = [
             ("/v1/execute", ours, ask_ours),
@@ -134,15 +139,42 @@ def by_turns(arguments: argparse.Namespace) -> None:
             ("/run_code at a relay", relay, ask_fusion),
         ]
         for concurrency in arguments.concurrency:
-            sums = dict.fromkeys((name for name, _, _ in doors), 0.0)
+            clock = dict.fromkeys((name for name, _, _ in doors), 0.0)
+            processor = dict(clock)
             for turn in range(arguments.turns):
                 for name, url, ask in doors[turn % 3 :] + doors[: turn % 3]:
+                    before = cpu_seconds(server.pid) + cpu_seconds(between.pid)
                     told = asyncio.run(measure(url, ask, concurrency, arguments.seconds))
-                    sums[name] += told["per_second"]
-                    print(json.dumps({"door": name, "concurrency": concurrency, "turn": turn, **told}), flush=True)
-            direct = sums.pop("/v1/execute")
-            ratios = {name: round(each / direct, 3) for name, each in sums.items()}
-            print(json.dumps({"concurrency": concurrency, "of /v1/execute": ratios}), flush=True)
+                    spent = (cpu_seconds(server.pid) + cpu_seconds(between.pid) - before) / told["programs"]
+                    clock[name] += told["per_second"] / arguments.turns
+                    processor[name] += 1 / spent / arguments.turns
+                    line = {
+                        "door": name,
+                        "concurrency": concurrency,
+                        "turn": turn,
+                        **told,
+                        "cpu_seconds": round(spent, 5),
+                    }
+                    print(json.dumps(line), flush=True)
+            for what, rates in (("second", clock), ("second of processor time", processor)):
+                ratios = {name: round(rate / rates["/v1/execute"], 3) for name, rate in rates.items()}
+                print(
+                    json.dumps({"concurrency": concurrency, f"programs a {what}, to /v1/execute": ratios}), flush=True
+                )
+
+
+def cpu_seconds(pid: int) -> float:
+    """Processor time of a process, of those below it, and of those that they have collected."""
+    stats = {}
+    for path in Path("/proc").glob("[0-9]*/stat"):
+        with contextlib.suppress(OSError):
+            fields = path.read_text().rpartition(")")[2].split()
+            stats[int(path.parent.name)] = int(fields[1]), sum(map(int, fields[11:15]))
+    below, ticks = [pid], 0
+    for each in below:
+        ticks += stats[each][1]
+        below += [child for child, (parent, _) in stats.items() if parent == each]
+    return ticks / os.sysconf("SC_CLK_TCK")
 
 
 async def verl_threads(python: str, url: str, concurrency: int, seconds: float) -> dict[str, Any]:
