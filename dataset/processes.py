@@ -8,6 +8,7 @@ import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from multiprocessing import resource_tracker
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
 
@@ -17,9 +18,29 @@ from sandbox.errors import InputError, SandboxError, SandboxUnavailable
 _FAREWELL_SECONDS = 2.0
 
 
+@contextmanager
+def born_deaf() -> Iterator[None]:
+    """Ctrl-C does not reach the processes that are started in the block, which it would otherwise find importing.
+
+    They call `stay_deaf` first. In this process Ctrl-C waits for the end of the block.
+    """
+    resource_tracker.ensure_running()  # its start, which the first process would bring, lets Ctrl-C in again
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+def stay_deaf() -> None:
+    """Leave Ctrl-C to the parent for good."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # and so the mask, which programs would inherit, can go
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
+
+
 def _serve(pipe: Connection, open_work: OpenWork) -> None:
     """A worker's life: chunks in, counts out, until the pipe closes."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's to answer
+    stay_deaf()
     with suppress(EOFError, BrokenPipeError, ConnectionResetError):
         try:
             with open_work() as work:
@@ -46,7 +67,8 @@ def _workers(count: int, open_work: OpenWork) -> Iterator[dict[Connection, BaseP
         for _ in range(count):
             ours, theirs = context.Pipe()
             process: BaseProcess = context.Process(target=_serve, args=(theirs, open_work))
-            process.start()
+            with born_deaf():
+                process.start()
             theirs.close()
             started[ours] = process
         yield started

@@ -26,6 +26,7 @@ from numpy.typing import NDArray
 
 from dataset.chat import ChatFormat
 from dataset.files import MANIFEST, read_jsonl, read_manifest, sha256, written_whole
+from dataset.processes import born_deaf, stay_deaf
 from dataset.progress import Progress
 from sandbox.errors import InputError
 from trainer.tokenizer import fingerprint, load_tokenizer
@@ -154,10 +155,11 @@ def _make(files: TrainFiles, tokenizer_folder: Path, folder: Path, quiet: bool) 
     workers = os.cpu_count() or 1
     running: deque[Future[int]] = deque()
     # Spawned, not forked: this process may hold threads of torch and of the tokenizer.
-    pool = ProcessPoolExecutor(workers, get_context("spawn"), _start, (str(tokenizer_folder),))
+    pool = ProcessPoolExecutor(workers, get_context("spawn"), _start_deaf, (str(tokenizer_folder),))
     try:
         for number, batch in batches:
-            running.append(pool.submit(_make_shard, folder, number, batch))
+            with born_deaf():  # it starts a process while there are too few
+                running.append(pool.submit(_make_shard, folder, number, batch))
             shards += 1
             if len(running) > 2 * workers:
                 bar.update(running.popleft().result())
@@ -175,6 +177,11 @@ def _start(tokenizer_folder: str) -> None:
     global _format
     os.environ["TOKENIZERS_PARALLELISM"] = "false"  # the processes are the parallelism
     _format = ChatFormat(load_tokenizer(tokenizer_folder))
+
+
+def _start_deaf(tokenizer_folder: str) -> None:
+    stay_deaf()
+    _start(tokenizer_folder)
 
 
 def _names(folder: Path, number: int) -> tuple[Path, Path, Path]:
