@@ -23,6 +23,7 @@ from dataset.types import Problem, Turn
 MAX_CHARACTERS = 200_000  # at the end of a solution, that are looked at; a model's longest has about 130,000
 _BARE_LETTER = re.compile(r"\(?[A-J]\)?")
 _TAG = re.compile(r"</?(?:b|i|u|em|strong|span|p|br|div)\s*/?>")  # of web pages
+_POWER_OF_UNIT = re.compile(r"(?<![A-Za-z])((?:[cdkm]?m|ft|in|yd))\$\^\{?([23])\}?\$")  # $24$ cm$^2$
 _BARE_LINE = re.compile(rf"[-+]?\\?\$?\(?[-+]?\d[\d.,/()\s%*+^-]*|{_BARE_LETTER.pattern}")
 
 
@@ -44,6 +45,8 @@ def extract_from_turns(turns: Sequence[Turn], problem: Problem) -> str | None:
     prose = "\n".join(turn.text for turn in turns if turn.kind == "text")[-MAX_CHARACTERS:]
     if "</" in prose:
         prose = _TAG.sub("", prose)
+    if "$^" in prose:
+        prose = _POWER_OF_UNIT.sub(r"\1^\2", prose)
     ending = turns[-1].text[-MAX_CHARACTERS:] if turns and turns[-1].kind == "text" else ""
     last_line = ending.strip().rsplit("\n", 1)[-1].strip()
     stated = said(prose, question)

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from dataset.extraction.values import Sentences, is_value, value_in
 from dataset.grading.normalize import clean
-from dataset.grading.phrases import choice, several_choices
+from dataset.grading.phrases import choice, number, several_choices
 
 _BEFORE_LETTER = r"(?=\(?[A-J]\)?\s*\.?\s*(?:\n|$))"
 _LETTER = r"\W{0,8}(?:\\?(?:text|mathrm|rm)\s*\{?\s*)?[A-J](?![A-Za-z])"
@@ -23,7 +23,7 @@ _SAID = re.compile(
     r"|\b(?:correct|right)\s+(?:option|choice)(?:\s+is\b|\s*[:：])"
     r"|\b(?:option|choice)\s+(?=(?:\$?\(?|\$*\\(?:text|mathrm|rm)\s*\{?\s*)[A-J]\b(?!\s*[:：.)]\s*\S))"
     r"|(?:最终|最后|正确)?(?:答案|结果)(?:应该|应)?(?:是|为|：|:|选择?(?!项))\s*[:：]?|答\s*[：:]"
-    r"|答案\s*】?\s*(?=[(（]?[A-J](?![A-Za-z]))|正确的(?:选项|说法|结论)?(?:序号)?(?:是|为|有)\s*"
+    r"|答案\s*】?\s*(?=[(（]?[A-J](?![A-Za-z]))|正确的(?:选项|说法|结论|命题|判断)?的?(?:序号)?(?:是|为|有)\s*"
     r"|\b(?:choose|select|pick)\s+(?=\(?[A-J]\)?(?:[\s.,]|$))"
     rf"|(?<!不)选择?(?:答案)?\s*[：:]?\s*(?={_LETTER})|(?<!不)选择?项(?:有|是|为)?\s*[：:]?\s*(?={_LETTER}(?![}}$\s)）]*[：:]\s*\S))"
     r"|(?:故|应|所以|因此)(?:选择?(?!项)|填)\s*[：:]?"
@@ -104,6 +104,8 @@ def core(sentence: str, question: str) -> str | None:
         return sentence
     if (reason := _REASON.search(sentence)) and is_value(sentence[: reason.start()], question):
         return sentence[: reason.start()]
+    if "分之" in sentence and number(clean(sentence).rstrip("。")) is None and (part := value_in(sentence, question)):
+        return part
     if _quoted(sentence, question) or (is_value(sentence, question) and not _one_formula(sentence)):
         return sentence
     return value_in(sentence, question)

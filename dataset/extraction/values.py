@@ -46,6 +46,9 @@ _ROUGHLY = re.compile(
 _OPENED = re.compile(r"[（(][^（()）]{1,60}$")
 _CLOSES = re.compile(r"[^（()）]{0,30}[）)]")
 _ASIDE = re.compile(r"[\u4e00-\u9fff]{2}|\b(?:reject|discard|exclud|ignor|extraneous|rather|instead)")
+_REJECTED = re.compile(r"[\s$]{0,4}[（(]?\s?(?:舍|不合题意|不符合题意|(?:is )?(?:rejected|discarded|extraneous))")
+_POWER = re.compile(r"\^\s*\{?\s*(?:[23]|\\circ)\s*\}?")  # of a unit before it: cm$^2$
+_THEN_ZH = re.compile(r"(?:此时|当且仅当)\s*[a-zA-Z]\s*=\s*$")
 _WHEN_ZH = re.compile(r"\s*时\s*[,，]")  # 当x=2时，
 _CONDITION_ZH = re.compile(r"\s*\$?\s*(?:时|取等|取得|代入)")
 _STATES = re.compile(
@@ -131,9 +134,11 @@ def _in_sentence(sentences: Sentences, start: int, end: int, question: str | Non
         position = span.end
         if span.formula and only_a_name(span.text):
             name = span.text
-        elif span.formula and _WRITTEN.search(span.text):
+        elif span.formula and _WRITTEN.search(span.text) and not _POWER.fullmatch(span.text):
             candidates.append(span)
-    candidates = [span for span in candidates if not _is_condition(text, span)] or candidates
+    candidates = [
+        span for span in candidates if not (_is_condition(text, span) or _REJECTED.match(text, span.end))
+    ] or candidates
     if not candidates:
         return None, name
     while len(candidates) > 1 and _is_aside(text, candidates[-2].end, candidates[-1]):
@@ -175,13 +180,19 @@ def _stands_alone(formula: str, following: str) -> bool:
 def _is_condition(text: str, span: Span) -> bool:
     """Whether a formula only says when something holds: "when $x = 1$", 当$x=1$时."""
     if not span.formula:
+        if _THEN_ZH.search(text, max(0, span.start - _NEAR), span.start):
+            return True
         return _WHEN_ZH.match(text, span.end) is not None and text[
             max(0, span.start - 5) : span.start
         ].rstrip().endswith("=")
     if not re.search(r"[=<>]|\\(?:in|neq?|[lg]eq?)(?![a-z])", span.text):
         return False
     before = _CONDITION.search(text, max(0, span.start - _NEAR), span.start)
-    return before is not None or _CONDITION_ZH.match(text, span.end) is not None
+    return (
+        before is not None
+        or text[max(0, span.start - 4) : span.start].rstrip(" $").endswith("此时")
+        or _CONDITION_ZH.match(text, span.end) is not None
+    )
 
 
 def _is_aside(text: str, start: int, span: Span) -> bool:

@@ -5,6 +5,7 @@ The way from a text to a verdict, one step a line; `dataset.equality.equivalent`
     text        what a model wrote, or what a data set gives
       │  normalize         LaTeX, unicode and Python clutter off: one notation for what is left
       │    repair              escapes that became control characters, lost backslashes, brackets cut off
+      │    repeating           every mark for digits that repeat, as one
       │  wording           signs that are said in words as signs: "x is at least 3", 1个半小时
       │  text_rules        answers that are words, decided as text                              ──► verdict, if so
       │    phrases             choices, yes and no, numbers written out, remainders, discounts

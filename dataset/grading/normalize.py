@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 
-from dataset.grading import repair
+from dataset.grading import repair, repeating
 
 MAX_CHARACTERS = 2_000  # the longest benchmark answer has 130; longer ones are compared as text or as digits only
 
@@ -61,11 +61,6 @@ _SECOND_PART = re.compile(r"(?<![-+*/=^({\s])(?<!\\times)(?<!\\cdot)\s*\(2\)")  
 _SPACING = re.compile(r"\\(?:quad|qquad|enspace|thinspace|medspace|thickspace|[,;:> ])(?![a-zA-Z])|\\(?=\s)|~|\\[,;:>]")
 _SEPARATOR = re.compile(r"\s?\{\s?\\?,\s?\}|,?\s*\\!\s*(?:\\,)?|\\[,;: ]|[~'_ ]")
 _SEPARATED = re.compile(rf"(?<![\d.])\d{{1,3}}(?:(?:{_SEPARATOR.pattern})\d{{3}})+(?![\d])")
-# 0.\dot{1}4285\dot{7}, 0.(3), and marks that stand above the digit before them.
-_DOTTED = re.compile(r"(?<=[.\d])\\dot\s*\{?\s*(\d)\s*\}?(?:(\d{0,100})\\dot\s*\{?\s*(\d)\s*\}?)?")
-_IN_BRACKETS_REPEATED = re.compile(r"(-?\d{0,100}\.\d{0,100})\((\d{1,100})\)")
-_LINED = re.compile("(?:\\d[\u0304\u0305])+")
-_DOTS_ABOVE = re.compile("(\\d)\u0307(?:(\\d{0,100})(\\d)\u0307)?")
 _OPEN_ENDS = re.compile(r"([\[\]])\s*([^\[\]()]{1,60}[,;][^\[\]()]{1,60})([\[\]])")  # ]0, 1[
 _INCHES = re.compile(r"(?<=\d)\s*in(?:\.|(?=\s*\^|\s*$))")
 _X_TEN = re.compile(r"(?<=\d)\s*[xX]\s*(?=10\s*(?:\^|\*\*))")
@@ -84,6 +79,10 @@ _UNIT_IN_BRACKETS = re.compile(  # 56(\text{cm}), 4.5\left( \rm h \right)
 )
 _BARE_UNIT_IN_BRACKETS = re.compile(  # 5 (cm)
     r"(?<=\d)\s*\(\s*((?:[cdkm]m|[km]g|m[lL]|min|hours?|minutes?|seconds?|days?|dollars?|degrees?|km/h|m/s)(?:\^?\{?[23]\}?)?)\s*\)$"
+)
+# f^{-1}(x) = , dy/dx = , A \cap B = : names that the parser would take for values.
+_LABELLED = re.compile(
+    r"^[\s$]*(?:[fgh]\^\{?-1\}?\s*\([a-z]\)|\\frac\{d[a-z]\}\{d[a-z]\}|[A-Z]\s*\\(?:cap|cup)\s*[A-Z])\s*=\s*"
 )
 _PARTED_POINT = re.compile(r"(\d+\.) (\d+)\.?\s*")
 _NOUN_IN_BRACKETS = re.compile(r"(?<=\d)\s*\(([\u4e00-\u9fff]{1,4})\)")  # 8(个)
@@ -142,6 +141,8 @@ def clean(text: str) -> str:
             # "\\frac" is "\frac" that was escaped twice on its way; outside a matrix there are no rows to part.
             text = re.sub(r"\\\\(?=[a-zA-Z({\[!,;])", r"\\", text)
         text = text.replace(r"\\", ROW_BREAK)
+    if "=" in text:
+        text = _LABELLED.sub("", text.replace("m\\angle", "\\angle"))
     if "\\text" in text or "\\rm" in text:
         text = _UNIT_IN_BRACKETS.sub(r" \\text{\1}", _NAMED_SIGN.sub(lambda match: _NAMED_SIGNS[match[1]], text))
     if text.endswith(")"):
@@ -151,7 +152,7 @@ def clean(text: str) -> str:
     text = _dollars(_off(text))
     text = _SEPARATED.sub(lambda match: _SEPARATOR.sub("", match[0]), text)
     text = text.replace(r"\!", "")
-    text = _repeated(text)
+    text = repeating.overlined(text)
     if "in" in text or "10" in text:
         text = _X_TEN.sub(r" \\times ", _INCHES.sub(r" \\text{inch}", text))
     if "h" in text and (match := _HOURS_MINUTES.fullmatch(text)):
@@ -195,17 +196,6 @@ def clean(text: str) -> str:
         return re.sub(_COUNT, r"\2\3\1", text)
     match = _RATE.fullmatch(text)  # 每小时80千米
     return f"{match[2]}/{match[1]}" if match else text
-
-
-def _repeated(text: str) -> str:
-    r"""Every way to mark the digits that go on for ever as \overline."""
-    if "\\dot" in text:
-        text = _DOTTED.sub(lambda match: rf"\overline{{{match[1]}{match[2] or ''}{match[3] or ''}}}", text)
-    if not text.isascii():
-        text = _LINED.sub(lambda match: rf"\overline{{{re.sub('[^0-9]', '', match[0])}}}", text)
-        text = _DOTS_ABOVE.sub(lambda match: rf"\overline{{{match[1]}{match[2] or ''}{match[3] or ''}}}", text)
-    match = _IN_BRACKETS_REPEATED.fullmatch(text)
-    return rf"{match[1]}\overline{{{match[2]}}}" if match else text
 
 
 def _in_parts(text: str) -> str:

@@ -167,6 +167,9 @@ class AtomReader(FunctionReader):
             return based
         if token.text in ("i", "I") or (token.text == "j" and self.j_is_i):
             return Sym("i")
+        if token.text in ("E", "D") and self.after(("X", "Y"), 1) and self.after((")",), 2) and self.next.text == "(":
+            self.position += 3
+            return Sym(f"{token.text}({self.tokens[self.position - 2].text})")  # of a random variable
         if token.text in ("e", "E"):
             return Sym("e")
         # f(3) is a function's value, x(x + 1) a product; y(t) is a function's where it is what is being given.

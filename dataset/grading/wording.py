@@ -32,6 +32,7 @@ _ORDINAL = re.compile(r"(?:the )?(\d{1,9})(?:st|nd|rd|th)(?: ([a-z]+))?", re.IGN
 _ORDINAL_ZH = re.compile(rf"第\s*(?=[\d{phrases.NUMERALS_ZH}])")
 _HAN = f"[{phrases.NUMERALS_ZH}]{{1,9}}"
 _HALF_UNITS = "个|小时|钟头|天|年|月|周|米|厘米|千米|公里|里|千克|公斤|斤|克|吨|升|毫升|分钟|元|块|页|杯|倍|张|只"
+_PER_HUNDRED_ZH = re.compile(rf"百分之([{phrases.NUMERALS_ZH}]{{1,9}}点[{phrases.NUMERALS_ZH}]{{1,9}})")
 _AND_HALF_ZH = re.compile(rf"(\d{{1,9}}|{_HAN})个半(?=[\u4e00-\u9fff]|$)|(\d{{1,9}}|{_HAN})({_HALF_UNITS})半")
 _HALF_ZH = re.compile(rf"半(个?(?:{_HALF_UNITS}))")
 _OUT_OF = re.compile(r"(?:a )?(\d{1,9})(?: out of |[ -]in[ -]| in every )(?:a |the )?(\d{1,9})(?: chance)?")
@@ -56,6 +57,8 @@ def in_signs(text: str) -> str:
 
 def _in_chinese(text: str) -> str:
     text = _ORDINAL_ZH.sub("", text, count=1) if text.startswith("第") else text
+    if (match := _PER_HUNDRED_ZH.fullmatch(text)) and (value := phrases.number(match[1])) is not None:
+        return f"{float(value):g}%"
     if match := _AND_HALF_ZH.match(text):
         said = match[1] or match[2]
         whole = phrases.number(said) if not said.isdecimal() else said
