@@ -31,6 +31,7 @@ from dataset.mixture.near import bands, similarity
 from dataset.mixture.select import _sizes, first_with_equal, ranks
 from dataset.mixture.shards import FORMS, Form
 from dataset.mixture.words import words
+from dataset.processes import LocalWorkers
 from dataset.types import Language, Problem, Solution, Style, Turn, solution_to_json
 from sandbox.errors import InputError
 
@@ -55,7 +56,7 @@ def mixed(
     path = tmp_path / f"{name}.jsonl"
     path.write_text("\n".join(json.dumps(solution_to_json(s)) for s in solutions), encoding="utf-8")
     settings = MixSettings(mixture=mixture, seed=seed, benchmarks=benchmarks)
-    manifest = mix([path], tmp_path / name, settings=settings, workers=1, quiet=True)
+    manifest = mix([path], tmp_path / name, settings=settings, workers=LocalWorkers(1), quiet=True)
     shards = sorted((tmp_path / name).glob("train-*.jsonl"))
     return manifest, [json.loads(line) for shard in shards for line in shard.read_text().splitlines()]
 
@@ -313,7 +314,7 @@ def test_the_datasets_library_loads_the_folder_as_it_is(
     _, expected = mixed(tmp_path, everyone, name="expected")
     path = tmp_path / "expected.jsonl"
     settings = MixSettings(mixture=EVERYTHING, seed=0, benchmarks=())
-    manifest = mix([path], tmp_path / "out", settings=settings, workers=1, form=form, quiet=True)
+    manifest = mix([path], tmp_path / "out", settings=settings, workers=LocalWorkers(1), form=form, quiet=True)
     assert manifest.summary["shards"] == [f"train-00000.{form}"]
     loaded = datasets.load_dataset(str(tmp_path / "out"), split="train", cache_dir=str(tmp_path / "cache"))
     assert list(loaded) == expected
