@@ -35,6 +35,7 @@ from integrations.trl import python_environment, solution_reward
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")  # of its own import: which vLLM it would like
     from trl import GRPOConfig, GRPOTrainer
+    from trl.chat_template_utils import parse_response
 
 WORDS = ("<|endoftext|>", "<|im_start|>", "<|im_end|>", "<tool_call>", "</tool_call>")
 # Rendered as Qwen's are, without the description of the tools, which a model of this size would only have to copy.
@@ -161,7 +162,11 @@ def share_right(model: Any, tokenizer: PreTrainedTokenizerFast, made: Sequence[D
     asked = [tokenizer.apply_chat_template(question(one), tokenize=False, add_generation_prompt=True) for one in made]
     batch = tokenizer(asked, return_tensors="pt", padding=True, return_token_type_ids=False)
     ids = model.generate(**batch, max_new_tokens=40, do_sample=False)[:, batch["input_ids"].shape[1] :]
-    said = [tokenizer.parse_response(row, prefix=text) for row, text in zip(ids.tolist(), asked, strict=True)]
+    # TRL's reading, as in its own loop: a call that is not JSON is text.
+    said = [
+        parse_response(tokenizer, row, prefix=tokenizer(text)["input_ids"])
+        for row, text in zip(ids.tolist(), asked, strict=True)
+    ]
     turns = [tuple(turn for turn in solution_turns([one]) if turn.kind == "code") for one in said]
     references = [one.problem.answer for one in made]
     given = rewards([one.problem.question for one in made], references, turns, sandbox=sandbox)
