@@ -93,7 +93,9 @@ def run(rows: Path, out: Path, *more: object, watch: Callable[[int], object] = l
         time.sleep(0.1)
     if process.returncode:
         raise SystemExit(f"verify {more} ended with {process.returncode}")
-    return Ended(time.monotonic() - started, cpu, peak)
+    ended = Ended(time.monotonic() - started, cpu, peak)
+    print(f"{out.name}: {ended}", file=sys.stderr, flush=True)
+    return ended
 
 
 def main() -> None:
