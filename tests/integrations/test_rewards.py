@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from dataset.processes import LocalWorkers
 from dataset.verification.verify import verify
 from dataset.verification.workers import Settings
 from integrations.messages import solution_turns
@@ -160,7 +161,7 @@ def verified(server: str, tmp_path_factory: pytest.TempPathFactory) -> dict[str,
     for policy in ("keep", "require") if SHARED.exists() else ():
         out = tmp_path_factory.mktemp(policy)
         settings = Settings(policy=policy, limits=Limits(), url=server, threads=16)  # type: ignore[arg-type]
-        verify([SHARED], out, settings=settings, workers=1, source="tora", quiet=True)
+        verify([SHARED], out, settings=settings, workers=LocalWorkers(1), source="tora", quiet=True)
         kept[policy] = {json.loads(line)["problem"]["id"] for line in (out / "kept.jsonl").read_text().splitlines()}
     return kept
 
