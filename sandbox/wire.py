@@ -19,6 +19,8 @@ Message = dict[str, Any]
 MOST_BYTES = 64 * 1024
 _MOST_DESCRIPTORS = 16
 _SPACE = socket.CMSG_SPACE(_MOST_DESCRIPTORS * 4)
+# As plain numbers: with flags of `enum` each comparison runs Python code, and a fork copies the pages of that.
+_CUT, _DESCRIPTORS_CUT = int(socket.MSG_TRUNC), int(socket.MSG_CTRUNC)
 
 
 class DescriptorsLost(OSError):
@@ -56,9 +58,9 @@ def receive(channel: socket.socket) -> tuple[Message, list[int]] | None:
             descriptors.extend(struct.unpack_from(f"{len(rights) // 4}i", rights))
     if not data:
         return None
-    assert not flags & socket.MSG_TRUNC, "a message of ours was longer than MOST_BYTES"
+    assert not flags & _CUT, "a message of ours was longer than MOST_BYTES"
     message = loads(data.decode())
-    if flags & socket.MSG_CTRUNC:
+    if flags & _DESCRIPTORS_CUT:
         for descriptor in descriptors:
             os.close(descriptor)
         raise DescriptorsLost(message)

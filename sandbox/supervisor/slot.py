@@ -128,7 +128,9 @@ class Slot:
             self._sparing(life, partial(self._reaper.end, life, None, life.cpu_seconds(), 0))
 
     def _those(self, is_so: Callable[[Life], bool]) -> list[Life]:
-        return [life for life in list(self._lives.values()) if self._sparing(life, partial(is_so, life))]
+        """Of the lives that run something."""
+        running = [life for life in self._lives.values() if life.cell is not None]
+        return [life for life in running if self._sparing(life, partial(is_so, life))]
 
     def _kill_those(self, why: str, lives: list[Life]) -> None:
         for life in lives:
