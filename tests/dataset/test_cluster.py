@@ -171,7 +171,8 @@ def test_a_node_with_another_library_is_refused_by_name(nodes: Nodes, tmp_path: 
     (tmp_path / "sympy-9.9.dist-info" / "METADATA").write_text("Metadata-Version: 2.1\nName: sympy\nVersion: 9.9\n")
     node = nodes.add(env_vars={"PYTHONPATH": str(tmp_path)})
     try:
-        path = write(tmp_path / "a.jsonl", *({**GOOD, "id": str(number)} for number in range(1000)))
+        # So many that the other nodes are not done before this one's actor has begun.
+        path = write(tmp_path / "a.jsonl", *({**GOOD, "id": str(number)} for number in range(30_000)))
         done = dataset("verify", path, "--out", tmp_path / "out", "--ray", nodes.address)
         refused(done, "sympy 9.9, here", socket.gethostname(), node.node_id[:8])
     finally:

@@ -285,7 +285,8 @@ def test_the_engine_ends_with_an_evaluator_that_is_killed_and_a_run_that_ends_sa
 def test_ids_end_where_the_stop_string_ends(words: list[str], kept: list[str], text: str) -> None:
     vocabulary = sorted({*words, *"output", "```"})
     ids = [vocabulary.index(word) for word in words]
-    found, said = end_at_stop(
+    found, said, mended = end_at_stop(
         ids, STOP, lambda some: "".join(vocabulary[i] for i in some), lambda rest: [vocabulary.index(c) for c in rest]
     )
     assert ([vocabulary[number] for number in found], said) == (kept, text)
+    assert mended == len(kept) - 2 if len(kept) > len(words) else mended == 0  # tokens that nobody drew

@@ -49,7 +49,7 @@ ROWS: list[tuple[str, str, Any, dict[str, str], int, str]] = [
     ),
     ("DELETE", "/sessions/never-seen", None, {}, 404, "IPython session never-seen not found"),
     ("POST", "/v1/sessions/never-seen/execute", {"code": "1"}, {}, 410, "never-seen"),
-    ("POST", "/v1/sessions/never-seen/fork", None, {}, 410, "never-seen"),
+    ("POST", "/v1/sessions/never-seen/fork", {}, {}, 410, "never-seen"),
 ]
 
 

@@ -13,6 +13,7 @@ import threading
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from typing import Any
 
+import mcp  # here: its client keeps the standard error of the moment that it is imported at
 import pytest
 
 from tests.integrations.environments import ROOT, interpreter, run_peer
@@ -51,8 +52,6 @@ def test_trl_trains_through_the_tool_and_the_reward(server: str) -> None:
 
 
 async def use_mcp(where: Any) -> None:
-    import mcp
-
     async with mcp.Client(where) as client:
         tools = {tool.name for tool in (await client.list_tools()).tools}
         assert tools == {"run_python", "open_session", "run_cell", "fork_session", "close_session"}
@@ -74,8 +73,6 @@ async def use_mcp(where: Any) -> None:
 
 
 def test_an_mcp_client_runs_sessions_and_forks_on_stdio(server: str) -> None:
-    import mcp
-
     asyncio.run(
         asyncio.wait_for(
             use_mcp(mcp.StdioServerParameters(command=sys.executable, args=["-m", "sandbox", "mcp", "--url", server])),
