@@ -99,9 +99,11 @@ def _apply(node: App) -> Sum:
             raise NoNormalForm("a root of no degree")
         return power(normal(args[0]), 1 / degree)
     if op == "pow":
-        exponent = rational(args[1])
+        # Once: in a tower of powers twice a level would be 2 ** height times.
+        form: Sum = {(): args[1].value} if isinstance(args[1], Num) else normal(args[1])
+        exponent = constant(form)
         if exponent is None:
-            return _opaque(op, [normal(argument) for argument in args])
+            return _opaque(op, [normal(args[0]), form])
         return power(normal(args[0]), exponent)
     return _function(op, [normal(argument) for argument in args])
 

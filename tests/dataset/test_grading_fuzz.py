@@ -103,3 +103,16 @@ def test_a_long_text_takes_time_by_its_length(text: str) -> None:
 def test_a_hard_comparison_is_ended_by_its_own_time() -> None:
     assert numeric_process.CPU_SECONDS < SECONDS
     assert equivalent("5", "9^{9^{9^{9}}}").correct is not True
+
+
+@pytest.mark.parametrize(
+    "level", ["2^{x+%s}", "x^{y+%s}", r"(1+\frac{1}{3^{%s}})^{2}", r"\sqrt{1+%s}", r"\frac{1}{1+%s}"]
+)
+def test_what_stands_inside_of_itself_takes_time_by_its_height(level: str) -> None:
+    text = "x"
+    for _ in range(18):  # the parser goes a little deeper
+        text = level.replace("%s", text)
+    start = time.process_time()
+    equivalent("5", text)
+    equivalent(text, "5")
+    assert time.process_time() - start < 2 * SECONDS
