@@ -27,7 +27,7 @@ _ALLOWED = re.compile(
 )  # "2 (… 皆可)"
 _FORMS = re.compile(r"\\?#\s*\\?#")  # between the forms of one answer, in references
 MAX_LENGTH = 1_000_000  # characters of an answer that are looked at at all
-_LONG_NUMBER = re.compile(r"([+-]?)0*(\d*)(?:\.(\d*))?")
+_LONG_NUMBER = re.compile(r"([+-]?)0*+(\d*)(?:\.(\d*))?")
 _INEQUALITY = re.compile(r"[<>]|\\[lgn]eq?(?:slant)?(?![a-zA-Z])")
 _SOLVED = re.compile(r"[a-zA-Z]\s*(?:[<>]=?|\\[lgn]eq?(?:slant)?(?![a-zA-Z]))[^a-zA-Z<>]*")
 

@@ -86,8 +86,11 @@ def test_adversarial_texts_neither_raise_nor_take_long(seed: int) -> None:
         "```output\n5\n```\n" * 5_000,
         "(A) " * 20_000,
         "is " * 30_000,
+        "0" * 40_000 + "/3",
+        "0" * 40_000 + " apples",
+        "\uff10" * 40_000 + "\uff0f3",
     ],
-    ids=lambda text: repr(text[:12]),
+    ids=lambda text: repr(text[:12] + text[-2:]),
 )
 def test_a_long_text_takes_time_by_its_length(text: str) -> None:
     for question in ("How many?", "Find all pairs. (1) a (2) b", "Which? (A) one two (B) three four"):
