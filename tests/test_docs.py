@@ -6,6 +6,7 @@ import ast
 import importlib.util
 import os
 import re
+import shlex
 import socket
 import subprocess
 import sys
@@ -13,6 +14,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+
+from sandbox.command import COMMANDS
+from sandbox.completion import whole_parser
+from sandbox.errors import InputError
 
 ROOT = Path(__file__).parents[1]
 DOCS = ROOT / "docs"
@@ -98,6 +103,40 @@ def test_documents_that_code_names_are_there() -> None:
         if not (ROOT / name).exists()
     }
     assert named == set()
+
+
+def printed_commands() -> Iterator[tuple[str, list[str]]]:
+    """Where a document prints a command of ours, and its words: in shell blocks, and between backticks.
+
+    Not what only describes one (by … or [, or without a flag or a file), nor the log's, which were true on their day.
+    """
+    ours = re.compile(rf"(?:python -m|soroban) (?=(?:{'|'.join(COMMANDS)}) )")
+    for path in [*ROOT.glob("*.md"), *DOCS.rglob("*.md")]:
+        name = path.relative_to(ROOT).as_posix()
+        if name == "CHANGELOG.md" or name.startswith(("docs/log", "docs/decisions")):
+            continue
+        text = path.read_text(encoding="utf-8")
+        found = "".join(re.findall(r"^```sh\n(.*?)^```$", text, re.DOTALL | re.MULTILINE)).replace("\\\n", " ")
+        prose = re.sub(r"^```.*?^```$", "", text, flags=re.DOTALL | re.MULTILINE)
+        lines = [*found.splitlines(), *(one.replace("\n", " ") for one in re.findall(r"`([^`]+)`", prose))]
+        for line in lines:
+            line = re.sub(r"\$(\{\w+:-\}|\w+)", lambda one: "" if one[1].startswith("{") else "1", line)
+            for command in ours.split(line)[1:]:
+                command = re.split(r" +# | && |; | \| | > | &$", command)[0]
+                if not re.search(r"…|\[", command) and (line in found or len(command.split()) > 2):
+                    yield f"{name}: {command}", shlex.split(command)
+
+
+def test_commands_that_documents_print_are_taken() -> None:
+    commands = list(printed_commands())
+    assert len(commands) > 35
+    parser, refused = whole_parser(COMMANDS), []
+    for where, words in commands:
+        try:
+            parser.parse_args(words)
+        except InputError as error:
+            refused.append(f"{where}: {error}")
+    assert refused == []
 
 
 def messages() -> Iterator[str]:
