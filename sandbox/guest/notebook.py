@@ -40,12 +40,12 @@ class Notebook:
         self.ast_node_interactivity = "last_expr"
         self._inputs: list[str] = [""]
         self._outputs: dict[int, object] = {}
-        self._latest: dict[str, object] = {"_": "", "__": "", "___": ""}
+        self._latest: tuple[object, object, object] = ("", "", "")  # what `_`, `__` and `___` were given
         self._loop: Any = None
         # What the first cell finds, made before any program begins: a fork copies what it writes to.
         self._names: dict[str, Any] | None = {
-            "In": self._inputs, "Out": self._outputs, "_ih": self._inputs, "_oh": self._outputs, **self._latest,
-            "_i": "", "_ii": "", "_iii": "", "get_ipython": lambda: self,
+            "In": self._inputs, "Out": self._outputs, "_ih": self._inputs, "_oh": self._outputs, "_": "", "__": "",
+            "___": "", "_i": "", "_ii": "", "_iii": "", "get_ipython": lambda: self,
         }  # fmt: skip
 
     @property
@@ -95,15 +95,16 @@ class Notebook:
             then = compile(ast.Expression(last.value), name, "eval", _MAY_AWAIT, dont_inherit=True)
         if self.ast_node_interactivity == "all":
             body = [_shown(statement) for statement in body]
-        first = compile(ast.Module(body, []), name, "exec", _MAY_AWAIT, dont_inherit=True)
-        flags = first.co_flags | (then.co_flags if then else 0)
+        first = compile(ast.Module(body, []), name, "exec", _MAY_AWAIT, dont_inherit=True) if body else None
+        flags = (first.co_flags if first else 0) | (then.co_flags if then else 0)
         may_ask = "asyncio" in text or "asyncio" in sys.modules
         if not (flags & inspect.CO_COROUTINE or (may_ask and _needs_a_loop(tree))):
-            exec(first, self.user_ns)
+            if first:
+                exec(first, self.user_ns)
             return eval(then, self.user_ns) if then else None
         return self._in_loop(self._both(first, then))
 
-    async def _both(self, first: CodeType, then: CodeType | None) -> object:
+    async def _both(self, first: CodeType | None, then: CodeType | None) -> object:
         value = None
         for code in (first, then):
             if code is not None:
@@ -136,20 +137,22 @@ class Notebook:
             names.update(self._names)
             self._names = None
         names["_iii"], names["_ii"], names["_i"] = names.get("_ii"), names.get("_i"), inputs[-1]
-        inputs.append(code.rstrip("\n"))
-        names[f"_i{self.execution_count}"] = inputs[-1]
-        self.cell = (name, self.execution_count)
+        number, text = len(inputs), code.rstrip("\n")
+        inputs.append(text)
+        names[f"_i{number}"] = text
+        self.cell = (name, number)
 
     def _remember(self, value: object) -> None:
         """As IPython.core.displayhook: `_` is left alone where the user has put something else there."""
         if value is self._outputs:
             return
-        names = self.user_ns
-        ours = all(names.get(name, last) is last for name, last in self._latest.items())
-        self._latest = dict(zip(self._latest, [value, *self._latest.values()], strict=False))
+        names, (last, before, first) = self.user_ns, self._latest
+        ours = names.get("_", last) is last and names.get("__", before) is before and names.get("___", first) is first
+        self._latest = (value, last, before)
         if ours:
-            names.update(self._latest)
-        self._outputs[self.execution_count] = names[f"_{self.execution_count}"] = value
+            names["_"], names["__"], names["___"] = self._latest
+        number = self.cell[1]
+        self._outputs[number] = names[f"_{number}"] = value
 
     def text(self, value: object) -> str:
         """What is shown for a value."""

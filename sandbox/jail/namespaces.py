@@ -13,7 +13,6 @@ import ctypes
 import errno
 import os
 import resource
-import select
 import signal
 import traceback
 from collections.abc import Callable, Iterator
@@ -129,7 +128,7 @@ class Jail:
 
     def _end_init(self) -> float:
         self.kill()
-        if not select.select([self.pidfd], [], [], _END_SECONDS)[0]:
+        if not linux.readable_within(self.pidfd, _END_SECONDS):
             raise TimeoutError(f"a jail's processes did not end within {_END_SECONDS:g} seconds of their kill")
         os.close(self.pidfd)
         return linux.collect(self.pid)
@@ -159,7 +158,7 @@ class Jail:
 
 def ends_now(pidfd: int) -> bool:
     """Whether the init of a pid namespace ends. It does after its last process, of which we hear first: 0.1 seconds."""
-    return bool(select.select([pidfd], [], [], 0.1)[0])
+    return linux.readable_within(pidfd, 0.1)
 
 
 def number(proc: int, pidfd: int) -> int:

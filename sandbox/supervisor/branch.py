@@ -16,7 +16,6 @@ from __future__ import annotations
 import contextlib
 import os
 import re
-import select
 import signal
 import socket
 import stat
@@ -61,7 +60,7 @@ class Branch:
     def end(self) -> float:
         """Return when every process inside is gone. The init is reaped by the parent's, to which it leaves its time."""
         self.kill()
-        ended = select.select([self.pidfd], [], [], _END_SECONDS)[0]
+        ended = linux.readable_within(self.pidfd, _END_SECONDS)
         for descriptor in (self.pidfd, self.box, self.work):
             if descriptor >= 0:
                 os.close(descriptor)
@@ -109,11 +108,14 @@ def _fork_and_furnish(line: socket.socket, watch: Watch, proc: int) -> NoReturn:
     message, (parent, parents_box, sessions_line) = begun
     try:
         session = message["session"]
-        refuse_if_entangled(watch, session, parents_box)
+        refuse_if_entangled(watch, session)
         branch = ask_for_branch(socket.socket(fileno=sessions_line))
+        shares = _shares_memory(watch, session, parents_box)  # the session forks meanwhile, and maps nothing
         init, init_fd = hear(branch, "init")
         number = _own_child(watch, proc, session, init_fd)
         wire.send(line, {"init": init, "number": number}, [init_fd])
+        if shares:  # told now that the slot knows of the init, which it ends
+            raise SessionBusy(shares)
         box, work = furnish(number, parent, parents_box, proc, message)
         program, program_fd = hear(branch, "program")
         wire.send(line, {"program": program}, [box, work, branch.fileno(), program_fd])
@@ -126,20 +128,19 @@ def _fork_and_furnish(line: socket.socket, watch: Watch, proc: int) -> NoReturn:
     os._exit(0)
 
 
-def refuse_if_entangled(watch: Watch, number: int, box: int) -> None:
-    """Raise `SessionBusy` if the process that /proc calls `number` shares what a fork could not part."""
+def refuse_if_entangled(watch: Watch, number: int) -> None:
+    """Raise `SessionBusy` if the process that /proc calls `number` has what a fork would lose or could not part."""
     deadline = time.monotonic() + _SETTLED_SECONDS
-    while (why := _entanglement(watch, number, box)) is not None:
+    while (why := _entanglement(watch, number)) is not None:
         if time.monotonic() > deadline:
             raise SessionBusy(why)
         time.sleep(0.001)
 
 
-def _entanglement(watch: Watch, number: int, box: int) -> str | None:
+def _entanglement(watch: Watch, number: int) -> str | None:
     try:
         threads = len(watch.names(f"{number}/task"))
         files = [name for name in watch.names(f"{number}/fd") if int(name) > 2 and int(name) != LINE_FD]
-        shared = _SHARED.search(maps := watch.read(f"{number}/maps")) or f" {_device(box)} " in maps
     except OSError as error:
         return f"the session cannot be examined ({error.strerror})"
     if threads > 1:
@@ -148,7 +149,16 @@ def _entanglement(watch: Watch, number: int, box: int) -> str | None:
         return f"the session has {len(children)} child processes; wait for them before the fork"
     if files:
         return f"the session has {len(files)} open files or pipes; close them, both sides would share them"
-    if shared:
+    return None
+
+
+def _shares_memory(watch: Watch, number: int, box: int) -> str | None:
+    """Why what the process has mapped could not be parted, None if it can. Half a millisecond with sympy loaded."""
+    try:
+        maps = watch.read(f"{number}/maps")
+    except OSError as error:
+        return f"the session cannot be examined ({error.strerror})"
+    if _SHARED.search(maps) or f" {_device(box)} " in maps:
         return "the session has shared memory or files of its own mapped; one side would see what the other writes"
     return None
 

@@ -8,13 +8,12 @@ from __future__ import annotations
 import contextlib
 import math
 import os
-import select
 import socket
 import time
 from dataclasses import dataclass, field
 from typing import Any
 
-from sandbox.jail import cgroups, none, pod
+from sandbox.jail import cgroups, linux, none, pod
 from sandbox.jail.namespaces import Confinement, Jail
 from sandbox.supervisor.branch import Branch
 
@@ -111,7 +110,7 @@ class Life:
         except OSError:  # gVisor has no such descriptors
             return False
         try:
-            return bool(select.select([pidfd], [], [], 0)[0])
+            return linux.readable_within(pidfd, 0.0)
         finally:
             os.close(pidfd)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import select
 import time
 from collections.abc import Callable
@@ -23,12 +24,14 @@ class Poll:
         del self._handlers[descriptor]
         self._poll.unregister(descriptor)
 
-    def wait(self, milliseconds: float | None) -> tuple[list[int], float]:
-        """The descriptors that can be read, none after `milliseconds`; and the seconds beyond that it took."""
-        began = time.monotonic()
+    def wait(self, until: float) -> tuple[list[int], float]:
+        """The descriptors that can be read, none from the moment `until` on; and the seconds by which that is past.
+
+        `until` is on the monotonic clock; `math.inf`: until something comes in.
+        """
+        milliseconds = None if until == math.inf else max(until - time.monotonic(), 0.0) * 1000
         events = self._poll.poll(milliseconds)
-        late = 0.0 if milliseconds is None else time.monotonic() - began - milliseconds / 1000
-        return [descriptor for descriptor, _ in events], late
+        return [descriptor for descriptor, _ in events], time.monotonic() - until
 
     def call(self, descriptor: int) -> None:
         """Call who waits for it; nobody, if an earlier call of the same round has ended that."""

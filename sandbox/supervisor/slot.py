@@ -26,6 +26,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import math
 import os
 import re
 import signal
@@ -89,23 +90,34 @@ class Slot:
     def serve(self) -> NoReturn:
         """Work until the engine goes away; then end, and with this process every init of its jails."""
         self._outbox.send({"ready": "slot"}, [os.pidfd_open(os.getpid())] if self._host.isolated else [])
+        due = math.inf
         while True:
-            descriptors, late = self._poll.wait(self._watchdog.milliseconds_to_deadline(self._waits()))
+            # Kept until it has come: what comes in before, a program's words too, must not put it off.
+            due = min(due, time.monotonic() + self._seconds_to_next())
+            descriptors, late = self._poll.wait(due)
             self._watchdog.forgive(late)
             self._hear(descriptors)
-            self._judge()
-            self._sparing(None, self._forks.end_overdue)
-            self._sparing(None, self._reaper.remove_emptied)
-            for life in self._rest.due():
-                self._sparing(life, partial(self._stop, life))
-            self._outbox.flush()
+            if time.monotonic() >= due:
+                due = math.inf
+                self._look()
 
-    def _waits(self) -> list[float]:
-        """The seconds until something besides a limit wants to be looked at."""
-        waits = [self._forks.seconds_to_deadline(), self._rest.seconds_to_next()]
-        waits += [EMPTIED_LOOK_SECONDS] if self._reaper.emptied else []
-        waits += [RETRY_SECONDS] if self._outbox.waits else []
-        return waits
+    def _seconds_to_next(self) -> float:
+        """Until something is to be looked at, though nothing comes in."""
+        return min(
+            self._watchdog.seconds_to_next(),
+            self._forks.seconds_to_deadline(),
+            self._rest.seconds_to_next(),
+            EMPTIED_LOOK_SECONDS if self._reaper.emptied else math.inf,
+            RETRY_SECONDS if self._outbox.waits else math.inf,
+        )
+
+    def _look(self) -> None:
+        self._judge()
+        self._sparing(None, self._forks.end_overdue)
+        self._sparing(None, self._reaper.remove_emptied)
+        for life in self._rest.due():
+            self._sparing(life, partial(self._stop, life))
+        self._outbox.flush()
 
     def _hear(self, descriptors: list[int]) -> None:
         for descriptor in descriptors:
@@ -116,12 +128,11 @@ class Slot:
         late = self._those(self._watchdog.is_over_time)
         if late:
             for _ in range(_ROUNDS):
-                descriptors, _ = self._poll.wait(0)
+                descriptors, _ = self._poll.wait(0.0)
                 if not descriptors:
                     break
                 self._hear(descriptors)
-            late = [life for life in late if self._lives.get(life.name) is life and self._watchdog.is_over_time(life)]
-            self._kill_those("timeout", [life for life in late if not self._watchdog.has_ended_by_itself(life)])
+            self._kill_those("timeout", [life for life in self._those(self._watchdog.must_end) if life in late])
         self._kill_those("memory_limit", self._those(self._watchdog.is_over_memory))
         now = time.monotonic()
         for life in [life for life in self._lives.values() if now > life.given_up_at]:

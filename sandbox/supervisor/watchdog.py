@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 import os
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 
 from sandbox.jail.proc import LOOK_SECONDS
 from sandbox.supervisor.life import Cell, Life
@@ -28,21 +28,19 @@ class Watchdog:
     def __init__(self, lives: Mapping[str, Life], processes: ProcessTable, zygotes: Zygotes) -> None:
         self._lives, self._processes, self._zygotes = lives, processes, zygotes
 
-    def milliseconds_to_deadline(self, others: Iterable[float]) -> float | None:
-        """How long the slot may sleep; None: until something happens. `others`: what else it waits for, in seconds."""
-        now = time.monotonic()
-        waits = [_seconds_left(life, life.cell, now) for life in self._lives.values() if life.cell]
-        waits += [_OFTEN_SECONDS] if waits else []
-        waits += others
-        waits += [life.given_up_at - now for life in self._lives.values() if life.given_up_at < math.inf]
-        waits += [
-            life.cell.looked_at + LOOK_SECONDS - now for life in self._lives.values() if life.cell and not life.group
-        ]
-        soonest = min(waits, default=math.inf)
-        return max(soonest, 0.0) * 1000 if soonest < math.inf else None
+    def seconds_to_next(self) -> float:
+        """How long the slot may sleep before it looks at its lives; `math.inf`: until something happens."""
+        now, soonest = time.monotonic(), math.inf
+        for life in self._lives.values():
+            if life.cell is not None:
+                soonest = min(soonest, _OFTEN_SECONDS, _seconds_left(life, life.cell, now))
+                if life.group is None:
+                    soonest = min(soonest, life.cell.looked_at + LOOK_SECONDS - now)
+            soonest = min(soonest, life.given_up_at - now)
+        return soonest
 
     def forgive(self, late: float) -> None:
-        """Seconds that the slot itself was not let run are no program's."""
+        """Seconds that the slot itself was not let run, `late` after it was to wake, are no program's."""
         if late > _FROZEN_SECONDS:
             for life in self._lives.values():
                 if life.cell is not None:
@@ -61,7 +59,11 @@ class Watchdog:
         used = self._processes.cpu_seconds(life) - cell.cpu_before - cell.others_before
         return bool(used > cell.limits["cpu_seconds"])
 
-    def has_ended_by_itself(self, life: Life) -> bool:
+    def must_end(self, life: Life) -> bool:
+        """Whether it is over its time and nobody has still to tell us that it ended before."""
+        return self.is_over_time(life) and not self._has_ended_by_itself(life)
+
+    def _has_ended_by_itself(self, life: Life) -> bool:
         """Whether it ended before we could end it: then its end, which is on the way to us, is what counts.
 
         For `_UNHEARD_SECONDS` at most: whoever was to tell us may be stuck.

@@ -348,6 +348,44 @@ def test_the_slots_own_time_is_not_a_programs() -> None:
     asyncio.run(run())
 
 
+def test_a_slot_with_many_sessions_holds_their_limits() -> None:
+    """`select` takes no descriptor from 1,024 on; a slot has eight or so a session."""
+    endless = ExecRequest(code="while True: pass", limits=Limits(wall_seconds=0.3))
+
+    async def run() -> None:
+        async with started(workers=1, preload=("json",), max_sessions=300) as engine:
+            sessions = [await engine.open_session() for _ in range(260)]
+            launcher = engine._pool._process.pid  # type: ignore[union-attr]
+            most = max(len(os.listdir(f"/proc/{pid}/fd")) for pid in descendants(launcher))
+            assert most > 1024, "the slot has too few descriptors for this test to mean anything"
+            last = sessions[-1]
+            assert (await engine.run_in_session(last, endless)).status == "timeout"
+            assert (await engine.run(endless)).status == "timeout"
+            branch = await engine.fork_session(sessions[0])
+            await engine.close_session(branch)
+            assert (await engine.run_in_session(sessions[0], ExecRequest(code="6*7"))).value == "42"
+            assert engine.status().supervisor_faults == 0
+
+    asyncio.run(run())
+
+
+def test_what_comes_in_does_not_put_off_the_look_at_limits() -> None:
+    """Sessions come and go in its slot faster than the processes of a cell are looked at, ten times a second."""
+    code = "import os, time\nfor _ in range(2):\n    if os.fork() == 0:\n        while True: pass\ntime.sleep(60)"
+    hidden = ExecRequest(code=code, limits=Limits(cpu_seconds=0.5, wall_seconds=12))
+
+    async def run() -> None:
+        async with started(workers=1, preload=("json",)) as engine:
+            session = await engine.open_session()
+            cell = asyncio.ensure_future(engine.run_in_session(session, hidden))
+            while not cell.done():
+                await engine.close_session(await engine.open_session())
+            result = await cell
+            assert (result.status, result.wall_seconds < 6) == ("timeout", True), result
+
+    asyncio.run(run())
+
+
 @pytest.mark.skipif(len(os.sched_getaffinity(0)) < 2, reason="with one core there is no other to keep off")
 @pytest.mark.parametrize("workers", [1, 2])
 def test_slots_that_fill_the_machine_keep_to_a_core_each_and_programs_to_none(workers: int) -> None:
