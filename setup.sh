@@ -18,8 +18,8 @@ wanted=$(cat pyproject.toml setup.sh | sha256sum | cut -d' ' -f1)
     exit 2
 }
 if [ ! -x .venv/bin/pip ]; then
-    "$PYTHON" -m venv .venv || {
-        echo "setup: cannot make a virtual environment. On Debian: apt-get install python3-venv" >&2
+    "$PYTHON" -m venv .venv >/dev/null || {  # Debian's own words on it are nine lines
+        echo "setup: cannot make a virtual environment. On Debian and Ubuntu: apt-get install python3-venv" >&2
         exit 2
     }
 fi

@@ -67,12 +67,15 @@ def soroban() -> int:
 
 
 def missing_extra(error: ModuleNotFoundError) -> str | None:
-    """What to install for the package that could not be imported; None if no extra of ours brings it."""
-    package = re.sub("[-_.]+", "-", (error.name or "").split(".")[0]).lower()
+    """What to install for the package that could not be imported; None if nothing of ours brings it."""
+    module = (error.name or "").split(".")[0]
+    package = re.sub("[-_.]+", "-", module).lower()
     try:
         requirements = importlib.metadata.requires("soroban") or []
-    except importlib.metadata.PackageNotFoundError:  # run from a folder that was never installed
-        requirements = []
+    except importlib.metadata.PackageNotFoundError:  # in a clone, by a Python that it was not installed for
+        if not module or module in sys.stdlib_module_names or module in COMMANDS:
+            return None
+        return f"{sys.executable} has no {package}; in a clone: ./setup.sh, then source .venv/bin/activate"
     for requirement in requirements:
         found = re.match(r"([\w.-]+).*extra == ['\"]([\w-]+)['\"]", requirement)
         if found and found[2] != "dev" and re.sub("[-_.]+", "-", found[1]).lower() == package:

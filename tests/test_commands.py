@@ -51,6 +51,24 @@ def test_a_missing_extra_is_one_line_that_names_it(tmp_path: Path, package: str,
         assert f"pip install 'soroban[{extra}]'" in done.stderr
 
 
+@pytest.mark.parametrize(
+    "command",
+    [
+        "evaluator table x",
+        "dataset verify a.jsonl --out out",
+        "sandbox serve --port 0",
+        "improve grpo --model a --problems b --out c",
+    ],
+)
+def test_a_python_that_has_none_of_our_packages_is_one_line_that_says_where_they_are(
+    tmp_path: Path, command: str
+) -> None:
+    (tmp_path / "a.jsonl").write_text('{"question": "2 + 2?", "reference": "4", "solution": "It is 4."}')
+    done = run(tmp_path, "-S", "-m", *command.split())
+    assert (done.returncode, len(done.stderr.splitlines())) == (2, 1), done.stderr
+    assert "source .venv/bin/activate" in done.stderr
+
+
 def test_a_package_that_no_extra_brings_keeps_its_traceback(tmp_path: Path) -> None:
     done = run(tmp_path, "-m", "sandbox", "run", "-", without="asyncio")
     assert done.returncode == 1
