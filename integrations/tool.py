@@ -5,6 +5,7 @@ What the sandbox failed to do is raised (`SandboxError`) and never shown to a mo
 
 from __future__ import annotations
 
+import asyncio
 from typing import Any
 
 from integrations.messages import TOOL_ARGUMENT, TOOL_NAME
@@ -70,7 +71,10 @@ class BlockingTool:
 
 
 class AsyncTool:
-    """The tool of one rollout on an event loop; `sandbox` is the caller's and stays open."""
+    """The tool of one rollout on an event loop; `sandbox` is the caller's and stays open.
+
+    Calls that a model makes at once run one after another, in their order.
+    """
 
     def __init__(
         self,
@@ -83,14 +87,16 @@ class AsyncTool:
         self._sandbox = sandbox
         self._limits, self._profile, self._max_chars = limits, profile, max_chars
         self._session: AsyncSession | None = None
+        self._turn = asyncio.Lock()
 
     async def run(self, code: str) -> str:
         """As `BlockingTool.run`."""
-        if self._session is None:
-            self._session = self._sandbox.session(limits=self._limits)
-        result = await self._session.run(code, limits=self._limits)
-        if result.state_lost:
-            await self.close()
+        async with self._turn:  # a session runs one cell at a time
+            if self._session is None:
+                self._session = self._sandbox.session(limits=self._limits)
+            result = await self._session.run(code, limits=self._limits)
+            if result.state_lost:
+                await self.close()
         return render(result, self._profile, max_chars=self._max_chars)
 
     async def close(self) -> None:

@@ -137,6 +137,11 @@ def test_a_timeout_is_said_with_its_seconds_and_the_session_goes_on_anew(client:
     assert answer == {"process_status": "completed", "stdout": "done\n", "stderr": ""}
 
 
+def test_an_output_is_cut_where_the_client_says(client: Client) -> None:
+    answer, _ = client.execute("print('x' * 9)", max_output_characters=4)
+    assert answer["stdout"] == "xxxx<output cut>"
+
+
 def test_standard_input_reaches_a_script(client: Client) -> None:
     answer, _ = client.execute('print(input("something "))', language="python", std_input="new")
     assert answer["stdout"] == "something new\n"

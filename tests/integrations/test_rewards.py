@@ -43,6 +43,8 @@ ROWS: list[tuple[str, float, float, float]] = [
     ("\\boxed{" * 4000, 0, 1, 0),
     ("答案是 $\\boxed{12}$", 1, 1, 0),
 ]
+# The percent sign is right because the question asks for it: an adapter that loses the question gives 0.
+ASKED = {"question": "What percent of 80 is 20?", "reference": "25", "solution": "It is $\\boxed{25\\%}$."}
 
 
 @pytest.mark.parametrize(("solution", "correct", "form", "tool"), ROWS)
@@ -76,6 +78,11 @@ class Broken:
 
     def session(self) -> Any:
         raise self.error
+
+
+def test_the_question_says_whether_a_percent_sign_is_right() -> None:
+    judged = [reward(question, ASKED["reference"], ASKED["solution"]) for question in (ASKED["question"], "", None)]
+    assert [one and one.correct for one in judged] == [1.0, 0.0, 0.0]
 
 
 def test_a_failure_of_ours_is_no_reward_at_all() -> None:
@@ -176,11 +183,12 @@ def test_an_adapter_gives_each_solution_its_reward_and_the_verdict_of_dataset_ve
     name: str, verified: dict[str, set[str]], tmp_path: Path
 ) -> None:
     ours = [{"question": QUESTION, "reference": "12", "solution": solution} for solution, *_ in ROWS if solution]
+    ours.append(ASKED)
     rows = recorded()
     file = tmp_path / "rows.jsonl"
     file.write_text("".join(json.dumps(row) + "\n" for row in [*ours, *rows]))
     given = json.loads(run_peer(name, ADAPTERS[name], str(file), seconds=280).splitlines()[-1])
-    assert given[: len(ours)] == [correct for solution, correct, *_ in ROWS if solution]
+    assert given[: len(ours)] == [*(correct for solution, correct, *_ in ROWS if solution), 1.0]
     right = {row["id"] for row, one in zip(rows, given[len(ours) :], strict=True) if one == 1.0}
     assert right == verified.get("keep", set())
 

@@ -5,8 +5,9 @@ import sys
 import time
 
 import pytest
+import requests
 import sandbox_fusion as fusion
-from sandbox_fusion import CommandRunStatus, RunCodeRequest, RunJupyterRequest, RunStatus
+from sandbox_fusion import CommandRunStatus, RunCodeRequest, RunJupyterRequest, RunStatus, models
 
 URL = sys.argv[1]
 fusion.set_endpoint(URL)
@@ -67,6 +68,22 @@ def a_notebook_has_a_result_for_each_cell():
     assert (slow.status, slow.driver.status) == (RunStatus.Failed, "TimeLimitExceeded")
     assert slow.cells[0].display == [{"text/plain": "1"}]
     assert len(slow.cells) == 2
+    asked = RunJupyterRequest(cells=["1", "while True: pass"], cell_timeout=0.5, total_timeout=5)
+    assert fusion.run_jupyter(asked, max_attempts=1).driver.execution_time < 3, "the cell's own limit"
+
+
+def an_answer_has_the_fields_of_the_clients_models_and_no_others():
+    """Where a value is null the client's own objects cannot show whether the field was sent."""
+    asked = {"/run_code": {"code": "1", "language": "python"}, "/run_jupyter": {"cells": ["1"]}}
+    code, notebook = (requests.post(URL + path, json=body).json() for path, body in asked.items())
+    for answer, model in (
+        (code, models.RunCodeResponse),
+        (code["run_result"], models.CommandRunResult),
+        (notebook, models.RunJupyterResponse),
+        (notebook["driver"], models.CommandRunResult),
+        (notebook["cells"][0], models.CellRunResult),
+    ):
+        assert set(answer) == set(model.__fields__), (model, answer)
 
 
 def what_cannot_be_run_is_refused_by_name():
@@ -75,6 +92,7 @@ def what_cannot_be_run_is_refused_by_name():
         ({"files": {"x": "###"}}, "base64"),
         ({"files": {"../x": "YWI="}}, "relative path"),
         ({"run_timeout": -1}, "run_timeout"),
+        ({"compile_timeout": -1}, "compile_timeout"),
     ):
         asked = RunCodeRequest(**{"code": "1", "language": "python", **fields})
         with pytest.raises(Exception, match=f"(?s)422.*{word}"):
@@ -98,5 +116,6 @@ if __name__ == "__main__":
     a_program_has_its_streams_files_and_return_code()
     failures_of_the_program_are_told_as_the_original_tells_them()
     a_notebook_has_a_result_for_each_cell()
+    an_answer_has_the_fields_of_the_clients_models_and_no_others()
     what_cannot_be_run_is_refused_by_name()
     concurrency_256_loses_and_mixes_nothing()

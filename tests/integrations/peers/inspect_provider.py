@@ -9,6 +9,7 @@ import tempfile
 import tomllib
 from pathlib import Path
 
+import httpx
 from inspect_ai import Task, eval
 from inspect_ai.dataset import Sample
 from inspect_ai.model import ModelOutput, ModelUsage, get_model
@@ -53,7 +54,7 @@ def forty_two():
 
 def run(calls, **fields):
     task = Task(
-        dataset=[Sample(input="?", files={"n": "data:text/plain;base64,NDE="})],
+        dataset=[Sample(input="?", files={"default:n": "data:text/plain;base64,NDE="})],
         solver=[use_tools(python(), bash()), generate()],
         scorer=forty_two(),
         **fields,
@@ -63,12 +64,17 @@ def run(calls, **fields):
     return log.samples[0]
 
 
+def sessions(url):
+    return httpx.get(url + "/readyz").json()["sessions"]
+
+
 WRITE = "import os; os.makedirs('made/by'); open('made/by/tool', 'w', newline='').write(open('n').read() + '\\r\\n')"
 
 if __name__ == "__main__":
     url, pyproject = sys.argv[1:]
     install(pyproject)
     os.environ["SOROBAN_SANDBOX_URL"] = url
+    before = sessions(url)
     calls = [("python", {"code": WRITE}), ("python", {"code": "1 / 0"}), ("bash", {"command": "ls | wc"})]
     sample = run(calls, sandbox="soroban")
     assert sample.error is None, sample.error.message
@@ -77,10 +83,13 @@ if __name__ == "__main__":
     assert wrote == "", wrote
     assert "ZeroDivisionError" in failed, failed
     assert "bash: not found" in shell, shell
+    assert sessions(url) <= before, "a sample's session ends with it"
 
     from integrations.inspect_sandbox import SorobanConfig
 
     small = SandboxEnvironmentSpec("soroban", SorobanConfig(url=url, memory_bytes=256 << 20))
+    again = SandboxEnvironmentSpec.model_validate_json(small.model_dump_json())
+    assert again.config == small.config, "as inspect_ai reads it from a log to go on with it"
     large = "x = bytearray(1 << 30)\nfor i in range(0, 1 << 30, 4096): x[i] = 1"
     parent = "import os, time; os.kill(os.getppid(), 9); time.sleep(1)"
     sample = run([("python", {"code": code}) for code in (large, parent, "print(5)")], sandbox=small)

@@ -18,20 +18,21 @@ from nemo_gym_parts import call, client_of, message, request, resources, respons
 from responses_api_agents.simple_agent.app import SimpleAgent, SimpleAgentConfig
 
 CODE = ["x = 6\nprint('six')", "x * 7", "1 / 0"]
-STEPS = [call("execute_python", json.dumps({"code": code})) for code in CODE] + [message("It is $\\boxed{42}$.")]
+ROLLOUTS = [CODE, [CODE[0], CODE[2], CODE[1]]]  # in the first the last program fails
+steps = []
 outputs = []
 serving = []
 
 
 def model():
-    """Plays STEPS, and keeps what the tool answered."""
+    """Plays `steps`, and keeps what the tool answered."""
     app = FastAPI()
 
     @app.post("/v1/responses")
     async def responses(request: Request):
         given = [item for item in (await request.json())["input"] if item.get("type") == "function_call_output"]
         outputs[:] = [json.loads(item["output"]) for item in given]
-        return response(STEPS[len(given)])
+        return response(steps[len(given)])
 
     return app
 
@@ -66,7 +67,9 @@ async def agent_for(sandbox, **fields):
     return servers
 
 
-async def rolled_out(servers):
+async def rolled_out(servers, codes):
+    calls = [call("execute_python", json.dumps({"code": code})) for code in codes]
+    steps[:] = [*calls, message("It is $\\boxed{42}$.")]
     answer = await servers.post(server_name="agent", url_path="/run", json=request("6 times 7?", "42"))
     assert answer.status == 200, await answer.text()
     return await answer.json()
@@ -74,18 +77,19 @@ async def rolled_out(servers):
 
 async def main(url):
     servers = await agent_for(url)
-    for _ in range(2):  # the second sees nothing of the first
-        done = await rolled_out(servers)
+    for codes, used in zip(ROLLOUTS, (0.0, 1.0), strict=True):  # the second sees nothing of the first
+        done = await rolled_out(servers, codes)
         assert (done["reward"], done["accuracy"], done["mask_sample"]) == (1.0, True, False), done
-        assert (done["well_formed"], done["tool_use"], done["extracted_answer"]) == (1.0, 0.0, "42"), done
-        first, second, third = outputs
+        assert (done["well_formed"], done["tool_use"], done["extracted_answer"]) == (1.0, used, "42"), done
+        first, second, third = (outputs[codes.index(code)] for code in CODE)
         assert first == {"success": True, "stdout": "six\n", "stderr": "", "error_message": None, "result": None}
         assert (second["success"], second["result"]) == (True, "42"), second
         assert third["success"] is False
         assert "ZeroDivisionError" in third["error_message"], third
-    broken = await rolled_out(await agent_for("http://127.0.0.1:9", patience_seconds=0.2))
+    broken = await rolled_out(await agent_for("http://127.0.0.1:9", patience_seconds=0.2), CODE)
     assert (broken["reward"], broken["mask_sample"]) == (0.0, True), "a failure of ours is no sample"
     assert (broken["failure_kind"], broken["response"]["output"][-1]["type"]) == ("provider_unavailable", "message")
+    assert broken["failure_reason"].startswith("SandboxUnavailable: "), broken["failure_reason"]
     await get_global_aiohttp_client().close()
     for server, task in serving:
         server.should_exit = True
@@ -94,7 +98,7 @@ async def main(url):
 
 def contract(url):
     """NeMo-Gym's own check of a server that keeps sessions; and a session ends with its name."""
-    server = resources(url)
+    server = resources(url, max_execution_time=1)
     app = server.setup_webserver()
     episode, task = EpisodeId(rollout_id="r"), TaskId(taskset="maths", task_id="1")
     seed = ResourcesSeedSessionRequest(resources_session_id="s", episode_id=episode, task_id=task, task_data={})
@@ -105,6 +109,9 @@ def contract(url):
         client.post("/execute_python", json={"code": "x = 6"}).raise_for_status()
         assert client.post("/execute_python", json={"code": "x"}).json()["result"] == "6"
         assert list(server._sessions) == ["other"]
+        slow = client.post("/execute_python", json={"code": "while True: pass"}).json()
+        assert (slow["success"], "ended by timeout" in slow["error_message"]) == (False, True), slow
+        client.post("/execute_python", json={"code": "x = 6"}).raise_for_status()
         client.post("/end_session").raise_for_status()
         assert "NameError" in client.post("/execute_python", json={"code": "x"}).json()["error_message"]
         ended = {"resources_session_id": "other", "episode_id": episode.model_dump(mode="json")}

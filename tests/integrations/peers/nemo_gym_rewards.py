@@ -26,6 +26,7 @@ def main():
         unread = {**request("1 + 1", "\\frac{"), "response": response(message("\\boxed{2}"))}
         verified = client.post("/verify", json=unread).json()
         assert (verified["mask_sample"], verified["failure_kind"]) == (True, "verifier_error"), verified
+        assert "\\frac{" in verified["failure_reason"], verified
         for body in REFUSED:
             assert client.post("/verify", json=body).status_code == 422, body
     print(json.dumps(given))

@@ -41,6 +41,11 @@ if __name__ == "__main__":
     assert "n is 6" in model.seen[1], model.seen[1]
     assert "7" in model.seen[1], model.seen[1]
     assert "ZeroDivisionError" in model.seen[2], model.seen[2]
+    executor = agent.python_executor
+    assert executor("n").output == 6
     agent.cleanup()
+    with pytest.raises(RuntimeError, match="NameError"):
+        executor("n")
+    executor.cleanup()
     with pytest.raises(ValueError, match="weather"):
         CodeAgent(tools=[weather], model=model, executor=SorobanExecutor(sys.argv[1]), verbosity_level=0).run("?")

@@ -26,11 +26,14 @@ def call(code):
 
 
 class Scripted(GRPOTrainer):
-    """Its policy writes CELLS, then an answer: the right one for every other rollout."""
+    """Its policy writes CELLS, then an answer: the right one for every other rollout.
+
+    The percent sign is right because the question asks for it.
+    """
 
     def _generate_single_turn(self, prompt_ids, *_, **__):
         self.turn = getattr(self, "turn", -1) + 1
-        answers = [f"It is $\\boxed{{{42 + at % 2}}}$.<|im_end|>" for at in range(len(prompt_ids))]
+        answers = [f"It is $\\boxed{{{42 + at % 2}\\%}}$.<|im_end|>" for at in range(len(prompt_ids))]
         texts = [call(CELLS[self.turn])] * len(prompt_ids) if self.turn < len(CELLS) else answers
         return [self.processing_class(text)["input_ids"] for text in texts], None
 
@@ -45,7 +48,7 @@ def update(**tools):
 
     model, tokenizer = model_and_tokenizer()
     tokenizer.chat_template, tokenizer.response_template = CHAT, CALLS
-    row = {"prompt": [{"role": "user", "content": "What is 6 times 7?"}], "answer": "42"}
+    row = {"prompt": [{"role": "user", "content": "What percent of 100 is 6 times 7?"}], "answer": "42"}
     trainer = Scripted(
         model=model,
         processing_class=tokenizer,

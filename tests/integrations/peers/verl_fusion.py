@@ -22,14 +22,19 @@ CASES = {"inputs": ["3\n\n", "4\n\n"], "outputs": ["9\n", "16\n"]}
 FUNCTION = {"fn_name": "add", "inputs": ["1\n2"], "outputs": ["3"]}
 
 
-def score(completion, cases, timeout=10):
-    return compute_score(URL, None, 1024, completion, cases, timeout=timeout)
+LARGE = "```python\nprint(len(b'x' * (300 << 20)))\n```"
+
+
+def score(completion, cases, timeout=10, memory_mb=1024):
+    return compute_score(URL, None, memory_mb, completion, cases, timeout=timeout)
 
 
 def main():
     statuses = [score(text, CASES, 1)[1][0]["status"] for text in (RIGHT, WRONG, FAILS, SLOW)]
     assert statuses == ["success", "wrong_answer", "runtime_error", "timeout"], statuses
     assert score("```python\ndef add(a, b):\n    return a + b\n```", FUNCTION)[0] == 1.0
+    large = [score(LARGE, {"inputs": [""], "outputs": [str(300 << 20)]}, memory_mb=most)[0] for most in (1024, 100)]
+    assert large == [1.0, 0.0], large
     print("ready", flush=True)
     end = time.monotonic() + SECONDS
     below, samples, lock = [], [0], threading.Lock()

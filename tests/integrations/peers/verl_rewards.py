@@ -12,6 +12,7 @@ from omegaconf import OmegaConf
 from tiny import model_and_tokenizer
 from verl import DataProto
 from verl.experimental.reward_loop.reward_manager.naive import NaiveRewardManager
+from verl.trainer.ppo.metric_utils import process_validation_metrics
 from verl.trainer.ppo.reward import get_custom_reward_fn
 
 
@@ -41,6 +42,12 @@ async def main():
     manager = NaiveRewardManager(types.SimpleNamespace(), tokenizer, compute_score)
     given = [await manager.run_single(row_of(row, tokenizer)) for row in rows]
     assert set(given[0]["reward_extra_info"]) == {"score", "acc", "format", "tool_use", "pred"}
+    first = [one["reward_extra_info"] for one in given[:2]]
+    validated = process_validation_metrics(
+        ["test"] * 2, ["row"] * 2, {name: [one[name] for one in first] for name in first[0]}
+    )
+    assert validated["test"]["acc"]["mean@2"] == sum(one["acc"] for one in first) / 2
+    assert "maj@2/mean" in validated["test"]["acc"], "a vote needs pred"
     print(json.dumps([one["reward_score"] for one in given]))
 
 
