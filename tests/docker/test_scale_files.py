@@ -10,6 +10,8 @@ from typing import Any
 
 import pytest
 
+from dataset.__main__ import parser
+
 yaml = pytest.importorskip("yaml")
 kubernetes_validate = pytest.importorskip("kubernetes_validate")
 
@@ -29,8 +31,11 @@ def documents(name: str) -> list[dict[str, Any]]:
 
 
 def inner(document: dict[str, Any]) -> Iterator[dict[str, Any]]:
-    """The objects of Kubernetes' own kinds inside a custom resource: jobs of a JobSet, pods of a RayCluster."""
+    """The objects of Kubernetes' own kinds: a job itself; inside a custom resource the jobs of a JobSet, the pods of a
+    RayCluster."""
     spec = document["spec"]
+    if document["kind"] == "Job":
+        yield document
     for replicated in spec.get("replicatedJobs", ()):
         yield {
             "apiVersion": "batch/v1",
@@ -46,7 +51,7 @@ def inner(document: dict[str, Any]) -> Iterator[dict[str, Any]]:
 @pytest.mark.parametrize("name", FILES)
 def test_every_pod_and_job_fits_the_schema_to_the_letter(name: str, version: str) -> None:
     for document in documents(name):
-        assert set(document["spec"]) <= SPECS[document["kind"]]
+        assert document["kind"] == "Job" or set(document["spec"]) <= SPECS[document["kind"]]
         found = list(inner(document))
         assert found
         for each in found:
@@ -72,6 +77,31 @@ def test_the_pods_of_a_run_are_as_many_as_they_wait_for_and_meet_where_one_is() 
     replicated = document["spec"]["replicatedJobs"][0]["name"]
     name = document["metadata"]["name"]
     assert f"--rdzv-endpoint={name}-{replicated}-0-0.{name}:29400" in command
+
+
+def test_the_parts_of_a_job_are_those_that_its_words_make_and_its_command_is_ours(tmp_path: Path) -> None:
+    """The shell line of each pod, run as it stands, with a stand-in that prints what it was called with."""
+    (document,) = documents("verify-job.yaml")
+    text = (FOLDER / "verify-job.yaml").read_text()
+    parts = int(found[1]) if (found := re.search(r"--number=l/(\d+)", text)) else 0
+    assert document["spec"]["completions"] == parts
+    (container,) = document["spec"]["template"]["spec"]["containers"]
+    python = tmp_path / "python"
+    python.write_text('#!/bin/sh\nprintf "%s\\n" "$@"\n')
+    python.chmod(0o755)
+    (tmp_path / "rows").write_text("row\n" * 3 * parts)
+    split = next(line for line in text.splitlines() if line.startswith("#   split"))
+    flags = [word for word in split.split() if word.startswith("--")]
+    subprocess.run(["split", *flags, "rows", ""], check=True, cwd=tmp_path)
+    for index in (0, 7, parts - 1):
+        said = subprocess.run(
+            [*container["command"], *container["args"]], capture_output=True, text=True, check=True,
+            env={"PATH": f"{tmp_path}:/usr/bin:/bin", "JOB_COMPLETION_INDEX": str(index)},
+        ).stdout.split()  # fmt: skip
+        assert said[:3] == ["-m", "dataset", "verify"]
+        options = parser().parse_args(said[2:])
+        assert (tmp_path / options.inputs[0].name).read_text() == "row\n" * 3
+        assert options.sandbox == "dns://sandbox-pods.soroban:8000"
 
 
 def test_the_scripts_are_shell_and_say_how_they_are_called(tmp_path: Path) -> None:
