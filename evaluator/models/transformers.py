@@ -121,9 +121,9 @@ class TransformersModel:
 
     async def _work(self) -> None:
         await asyncio.sleep(0)  # let those that start together be answered together
-        while self._waiting:
-            alike = [request for request in self._waiting if request.tools == self._waiting[0].tools][:_BATCH]
-            self._waiting = [request for request in self._waiting if not any(request is one for one in alike)]
+        while waiting := [request for request in self._waiting if not request.answer.done()]:
+            alike = [request for request in waiting if request.tools == waiting[0].tools][:_BATCH]
+            self._waiting = [request for request in waiting if not any(request is one for one in alike)]
             try:
                 answers = await asyncio.to_thread(self._batch, alike)
             except RuntimeError as error:  # torch: out of memory, a device error
@@ -151,6 +151,11 @@ class TransformersModel:
         if any(sampling != Sampling(seed=sampling.seed, top_p=sampling.top_p) for sampling in samplings):
             lengths = [len(request.tokens) for request in requests]
             options["logits_processor"] = [RowSampler(samplings, width, lengths, self._model.device)]
+
+        def given_up(ids_BT: Any, *_: object, **__: object) -> Any:
+            """Rows that nobody waits for any longer: after Ctrl-C all of them, and the batch ends with this token."""
+            return torch.tensor([request.answer.done() for request in requests], device=ids_BT.device)
+
         with torch.inference_mode():
             out_BT = self._model.generate(
                 input_ids=ids_BT.to(self._model.device),
@@ -159,6 +164,7 @@ class TransformersModel:
                 eos_token_id=list(self.chat.ends),
                 pad_token_id=pad,
                 do_sample=False,
+                stopping_criteria=[given_up],
                 **options,
             )
         return [self._cut(row[width:], r) for row, r in zip(out_BT.tolist(), requests, strict=True)]

@@ -51,8 +51,10 @@ def open_vllm(name: str, options: ModelOptions) -> VllmModel | Replicas:
 
     on_cpu = not torch.cuda.is_available()
     _set_defaults(local=Path(name).is_dir(), on_cpu=on_cpu)
+    # vLLM's own use of torch, nothing that a user could mend; on a CPU its engine is forked and imports more of it.
+    warnings.filterwarnings("ignore", category=FutureWarning, module=r"vllm\.")
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", FutureWarning)  # vLLM's own use of torch, nothing that a user could mend
+        warnings.simplefilter("ignore", FutureWarning)
         import vllm
 
     about = {"torch": torch.__version__, "device": "cpu" if on_cpu else torch.cuda.get_device_name(0)}
