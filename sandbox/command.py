@@ -15,6 +15,7 @@ import signal
 import sys
 import threading
 from collections.abc import Callable
+from pathlib import Path
 
 from sandbox import flags
 from sandbox.errors import InputError, SandboxError
@@ -70,9 +71,8 @@ def missing_extra(error: ModuleNotFoundError) -> str | None:
     """What to install for the package that could not be imported; None if nothing of ours brings it."""
     module = (error.name or "").split(".")[0]
     package = re.sub("[-_.]+", "-", module).lower()
-    try:
-        requirements = importlib.metadata.requires("soroban") or []
-    except importlib.metadata.PackageNotFoundError:  # in a clone, by a Python that it was not installed for
+    requirements = _requirements()
+    if requirements is None:
         if not module or module in sys.stdlib_module_names or module in COMMANDS:
             return None
         return f"{sys.executable} has no {package}; in a clone: ./setup.sh, then source .venv/bin/activate"
@@ -80,6 +80,18 @@ def missing_extra(error: ModuleNotFoundError) -> str | None:
         found = re.match(r"([\w.-]+).*extra == ['\"]([\w-]+)['\"]", requirement)
         if found and found[2] != "dev" and re.sub("[-_.]+", "-", found[1]).lower() == package:
             return f"{package} is not installed, which this needs; try: pip install 'soroban[{found[2]}]'"
+    return None
+
+
+def _requirements() -> list[str] | None:
+    """What this Python's installation of soroban says it needs; None if there is none.
+
+    A clone that was installed from has a soroban.egg-info beside its pyproject.toml, which every Python started there
+    finds and takes for an installation.
+    """
+    for found in importlib.metadata.distributions(name="soroban"):
+        if not Path(str(found.locate_file("pyproject.toml"))).exists():
+            return found.requires or []
     return None
 
 

@@ -64,6 +64,11 @@ def test_a_python_that_has_none_of_our_packages_is_one_line_that_says_where_they
     tmp_path: Path, command: str
 ) -> None:
     (tmp_path / "a.jsonl").write_text('{"question": "2 + 2?", "reference": "4", "solution": "It is 4."}')
+    # As setup.sh leaves them in a clone, where every Python finds them.
+    (tmp_path / "pyproject.toml").touch()
+    (tmp_path / "soroban.egg-info").mkdir()
+    said = "Metadata-Version: 2.1\nName: soroban\nVersion: 0.1.0\nRequires-Dist: uvicorn; extra == 'sandbox'\n"
+    (tmp_path / "soroban.egg-info" / "PKG-INFO").write_text(said)
     done = run(tmp_path, "-S", "-m", *command.split())
     assert (done.returncode, len(done.stderr.splitlines())) == (2, 1), done.stderr
     assert "source .venv/bin/activate" in done.stderr
