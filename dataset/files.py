@@ -174,3 +174,16 @@ def versions(*packages: str) -> dict[str, str]:
         except metadata.PackageNotFoundError:
             continue
     return found
+
+
+def hub_commit(model: str | None, revision: str | None) -> str | None:
+    """The commit of a model of the Hub, once it is fetched and so in the cache; None for a folder, or no model.
+
+    Not asked of an engine: without a connection vLLM opens the cache's folder as if it were the user's, and forgets.
+    """
+    if model is None or Path(model).exists():
+        return None
+    from huggingface_hub import constants, try_to_load_from_cache
+
+    found = try_to_load_from_cache(model, "config.json", revision=revision, cache_dir=constants.HF_HUB_CACHE)
+    return Path(found).parent.name if isinstance(found, str) else None

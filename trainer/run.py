@@ -6,13 +6,11 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import torch
-from huggingface_hub import constants, try_to_load_from_cache
 
-from dataset.files import Manifest, sha256, versions
+from dataset.files import Manifest, hub_commit, sha256, versions
 from dataset.progress import coloured
 from sandbox.errors import InputError
 from trainer.batches import Order
@@ -119,14 +117,6 @@ def step_record(
         heldout_loss=None if heldout is None else heldout[0],
         heldout_by=None if heldout is None else heldout[1],
     )
-
-
-def hub_commit(model: str | None, revision: str | None) -> str | None:
-    """The commit of a model that was fetched from the hub; None of a folder or a new model."""
-    if model is None or Path(model).is_dir():
-        return None
-    path = try_to_load_from_cache(model, "config.json", revision=revision, cache_dir=constants.HF_HUB_CACHE)
-    return Path(path).parent.name if isinstance(path, str) else None
 
 
 def finish(run: Run, files: TrainFiles, seconds: float) -> None:

@@ -64,16 +64,3 @@ def generation_config(model: str, revision: str | None) -> Mapping[str, Any] | N
     if not isinstance(said, dict):
         raise InputError(f"{path}: expected an object, found {type(said).__name__}; copy it from the model again")
     return said
-
-
-def hub_commit(model: str, revision: str | None) -> str | None:
-    """The commit of a model of the Hub, once it is loaded and so in the cache; None for a folder.
-
-    Not asked of the engine: without a connection vLLM opens the cache's folder as if it were the user's, and forgets.
-    """
-    if Path(model).exists():
-        return None
-    from huggingface_hub import try_to_load_from_cache
-
-    found = try_to_load_from_cache(model, "config.json", revision=revision)
-    return Path(found).parent.name if isinstance(found, str) else None

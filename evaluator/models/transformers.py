@@ -14,8 +14,9 @@ from pathlib import Path
 from typing import Any
 
 from dataset.chat import ChatFormat
+from dataset.files import hub_commit
 from dataset.transcript import STOP
-from evaluator.models.chat import hub_commit, open_chat, template_fact
+from evaluator.models.chat import open_chat, template_fact
 from evaluator.models.tokens import end_at_stop
 from evaluator.models.types import Generation, ModelError, ModelOptions, Sampling
 from sandbox.errors import InputError

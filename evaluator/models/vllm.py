@@ -24,9 +24,10 @@ from pathlib import Path
 from typing import Any
 
 from dataset.chat import ChatFormat
+from dataset.files import hub_commit
 from dataset.transcript import STOP
 from evaluator.models.adapter import adapter_rank
-from evaluator.models.chat import hub_commit, open_chat, template_fact
+from evaluator.models.chat import open_chat, template_fact
 from evaluator.models.lifeline import Lifeline
 from evaluator.models.replicas import Replicas
 from evaluator.models.tokens import end_at_stop

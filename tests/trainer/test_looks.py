@@ -15,13 +15,13 @@ from safetensors.torch import save_file
 from transformers import AutoConfig, AutoModelForCausalLM
 
 from dataset.chat import ChatFormat
+from dataset.files import hub_commit
 from sandbox.errors import InputError
 from trainer.config import TrainConfig
 from trainer.export import export, gather
 from trainer.lora import write_adapter
 from trainer.model import Learner, build_learner, load_weights, new_weights, pretrained_weights, read_model_config
 from trainer.render import Rendered
-from trainer.run import hub_commit
 from trainer.samples import Sample, keep_samples, write_samples
 from trainer.tokenizer import load_tokenizer
 from trainer.world import World
