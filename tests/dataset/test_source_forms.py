@@ -97,7 +97,7 @@ def test_a_parquet_file_that_is_broken_inside_is_named(tmp_path: Path, compressi
 
 
 OTHER_FORMS = [
-    (gzip.compress(b'{"question": "q"}'), "this is a gzip file: unpack it with gunzip"),
+    (gzip.compress(b'{"question": "q"}', mtime=0), "this is a gzip file: unpack it with gunzip"),
     (b"\x28\xb5\x2f\xfd rest", "a zstd file"), (bz2.compress(b"{}"), "a bzip2 file"),
     (lzma.compress(b"{}"), "an xz file"), (pickle.dumps([{"question": "q"}]), "a Python pickle"),
     (b"\x93NUMPY\x01", "a NumPy array"), (b"\x89HDF\r\n", "an HDF5"), (b"ARROW1\0\0", "an Arrow file"),
