@@ -20,9 +20,12 @@ NOTHING: dict[str, str] = {
         "    try: open(p, 'w'); print(p)\n    except OSError: pass"
     ),
     "read the host": (
-        "import glob\nfor p in ('/etc/passwd', '/etc/shadow', '/proc/self/mem', '/proc/1/environ', '/proc/self/status',\n"
+        # /home is there if the environment lies below it, with nothing in it but the way to that.
+        "import glob, os, sys\nfor p in ('/etc/passwd', '/etc/shadow', '/proc/self/mem', '/proc/1/environ', '/proc/self/status',\n"
         "          '/sys/kernel', '/sys/fs/cgroup/memory/tasks', '/dev/kmsg', '/dev/mem', '/dev/sda', '/home', '/var/log'):\n"
         "    try: open(p, 'rb').read(1); print(p)\n    except (FileNotFoundError, PermissionError): pass\n"
+        "    except IsADirectoryError:\n"
+        "        print(end=' '.join(n for n in os.listdir(p) if not sys.prefix.startswith(f'{p}/{n}/')))\n"
         "print(*glob.glob('/proc/*'), *glob.glob('/sys/*'), end='')"
     ),
     "write to the kernel's files": (
