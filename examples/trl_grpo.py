@@ -62,16 +62,21 @@ CALLS = {
         "content": {"close_pattern": r"<\|im_end\|>\s*", "content": "text"},
     },
 }
+MOST = 100  # of a number: each is one token, which the model has to see often enough to copy it
 STORIES = ("apples", "rows", "nuts", "hats", "pages")
 # What a pupil who does not read the story might compute from its three numbers.
 GUESSES = ("a*b+c", "a*b-c", "(a+b)*c", "(a-b)*c", "a*b*c")
 
 
 def problems(count: int, split: str, draw: random.Random, used: set[str]) -> list[DemoProblem]:
-    """Demo problems of `STORIES`: three numbers each, and nothing but the story says what to do with them."""
+    """Demo problems of `STORIES`: three small numbers each, and nothing but the story says what to do with them."""
     found: list[DemoProblem] = []
     while len(found) < count:
-        found += [one for one in draw_problems(64, split, draw, used) if one.template.name in STORIES]
+        found += [
+            one
+            for one in draw_problems(64, split, draw, used)
+            if one.template.name in STORIES and max(one.numbers.values()) < MOST
+        ]
     return found[:count]
 
 
@@ -181,8 +186,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--sandbox", default="embedded", help="address of a sandbox server (default: one in here)")
     parser.add_argument("--updates", type=int, default=40)
-    parser.add_argument("--form-steps", type=int, default=500, help="batches of the first step")
-    parser.add_argument("--learning-rate", type=float, default=1e-3)
+    parser.add_argument("--form-steps", type=int, default=600, help="batches of the first step")
+    parser.add_argument("--learning-rate", type=float, default=3e-4)
     parser.add_argument("--seed", type=int, default=0)
     arguments = parser.parse_args()
     torch.manual_seed(arguments.seed)
@@ -219,7 +224,7 @@ def main() -> None:
             max_tool_calling_iterations=1,
             learning_rate=arguments.learning_rate,
             lr_scheduler_type="constant",
-            temperature=1.0,
+            temperature=0.7,  # at 1 so small a model copies one number in ten wrongly, and few samples are right
             logging_steps=max(1, arguments.updates // 10),
             save_strategy="no",
             report_to="none",
