@@ -39,7 +39,7 @@ def main(argv: list[str]) -> int:
         return _run(arguments)
     from sandbox.engine.doctor import main as doctor
 
-    return doctor([])
+    return doctor(as_json=arguments.json)
 
 
 def _run(arguments: argparse.Namespace) -> int:
@@ -202,7 +202,8 @@ def parser() -> Parser:
     command.add_argument("--profile", choices=tuple(DEFAULT_CHARS), help="print what a model would be shown")
     command.add_argument("--json", action="store_true", help="print the whole result, as the server would answer")
 
-    commands.add_parser("doctor", help="what this machine offers, and what is missing")
+    command = commands.add_parser("doctor", help="what this machine offers, and what is missing")
+    command.add_argument("--json", action="store_true", help="print the findings as JSON")
     up.add_commands(commands)
     return whole
 

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
+import json
 import os
 import platform
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from sandbox.errors import SandboxError, SandboxUnavailable
 from sandbox.jail import cgroups, pod, seccomp
@@ -24,6 +27,14 @@ class Finding:
     detail: str
     remedy: str
     needed: bool
+
+
+@dataclass(frozen=True)
+class Trial:
+    """Something that was tried: whether it works here, and what was seen."""
+
+    works: bool
+    detail: str
 
 
 def _user_namespaces() -> Finding:
@@ -77,7 +88,7 @@ def _read(path: str) -> str:
         return "unknown"
 
 
-async def _try_out() -> list[str]:
+async def _try_out() -> tuple[Trial, Trial]:
     """Start an engine, run a program and fork a session: the findings explain, this decides."""
     from sandbox.engine import Engine
 
@@ -86,33 +97,54 @@ async def _try_out() -> list[str]:
         await engine.start()
         result = await engine.run(ExecRequest(code="6 * 7", limits=Limits(wall_seconds=5)))
         took = f"{result.wall_seconds * 1000:.0f} ms"
-        ran = f"jail    works: a program ran in {took}: {result.status}, value {result.value}"
+        ran = Trial(True, f"a program ran in {took}: {result.status}, value {result.value}")
         session = await engine.open_session()
         try:
             await engine.fork_session(session)
         except SandboxError as error:
-            return [ran, f"forks   refused: no session can be forked here. {error}"]
-        return [ran, "forks   work: a session was forked"]
+            return ran, Trial(False, f"no session can be forked here. {error}")
+        return ran, Trial(True, "a session was forked")
     finally:
         await engine.close()
 
 
-def main(_: list[str]) -> int:
-    """Print the findings; 0 if programs can be run in the jail here, 1 if not. Forks of sessions are reported only."""
-    print(f"user {os.geteuid()}, Python {platform.python_version()} at {sys.executable}")
-    for check in CHECKS:
-        finding = check()
-        sign = "yes    " if finding.found else "MISSING" if finding.needed else "no     "
-        print(f"{sign} {finding.name} ({finding.detail})")
-        if not finding.found:
-            print(f"        {finding.remedy}")
-    missing = pod.why_unusable()
-    print(f"pod     {'can be chosen (--isolation pod); it does not promise all:' if missing is None else missing}")
-    for note in pod.notes() if missing is None else ():
-        print(f"        - {note}")
+def examine() -> dict[str, Any]:
+    """What `--json` prints: user, python, executable, checks, and whether pod, jail and forks work here."""
+    why = pod.why_unusable()
     try:
-        print("\n".join(asyncio.run(_try_out())))
+        ran, forked = asyncio.run(_try_out())
     except SandboxUnavailable as error:
-        print(f"jail    does not work: {error}")
+        ran, forked = Trial(False, str(error)), Trial(False, "sessions are forked in the jail only")
+    return {
+        "user": os.geteuid(),
+        "python": platform.python_version(),
+        "executable": sys.executable,
+        "checks": [dataclasses.asdict(check()) for check in CHECKS],
+        "pod": {"works": why is None, "detail": why or "", "not_promised": list(pod.notes()) if why is None else []},
+        "jail": dataclasses.asdict(ran),
+        "forks": dataclasses.asdict(forked),
+    }
+
+
+def main(*, as_json: bool = False) -> int:
+    """Print the findings; 0 if programs can be run in the jail here, 1 if not. Forks of sessions are reported only."""
+    found = examine()
+    if as_json:
+        print(json.dumps(found))
+        return 0 if found["jail"]["works"] else 1
+    print(f"user {found['user']}, Python {found['python']} at {found['executable']}")
+    for check in found["checks"]:
+        sign = "yes    " if check["found"] else "MISSING" if check["needed"] else "no     "
+        print(f"{sign} {check['name']} ({check['detail']})")
+        if not check["found"]:
+            print(f"        {check['remedy']}")
+    usable = "can be chosen (--isolation pod); it does not promise all:"
+    print(f"pod     {usable if found['pod']['works'] else found['pod']['detail']}")
+    for note in found["pod"]["not_promised"]:
+        print(f"        - {note}")
+    if not found["jail"]["works"]:
+        print(f"jail    does not work: {found['jail']['detail']}")
         return 1
+    print(f"jail    works: {found['jail']['detail']}")
+    print(f"forks   {'work' if found['forks']['works'] else 'refused'}: {found['forks']['detail']}")
     return 0

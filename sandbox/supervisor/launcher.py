@@ -15,6 +15,7 @@ None of them runs a line of the user's. Each ends when the socket to its parent 
 from __future__ import annotations
 
 import contextlib
+import errno
 import importlib
 import json
 import os
@@ -166,6 +167,7 @@ def main() -> NoReturn:
     try:
         code = launch(channel, settings)
     except OSError as error:
-        wire.send(channel, {"failed": str(error)})
+        allow = "; a container must be told to allow it: see docs/containers.md" if error.errno == errno.EPERM else ""
+        wire.send(channel, {"failed": f"{error}{allow}"})
         code = 1
     os._exit(code)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import platform
 import struct
@@ -24,11 +25,11 @@ def _program(*instructions: tuple[int, int, int, int]) -> linux.Filter:
     return linux.Filter(b"".join(struct.pack("HBBI", *each) for each in instructions))
 
 
-def _doctor(before: str) -> tuple[int, str]:
+def _doctor(before: str, *flags: str) -> tuple[int, str]:
     """Exit code and output of the doctor in a process that has first called a function of this module."""
     code = (
         f"from tests.sandbox.engine import test_doctor as t; t.{before}(); import runpy, sys; "
-        "sys.argv[1:] = ['doctor']; runpy.run_module('sandbox', run_name='__main__')"
+        f"sys.argv[1:] = {['doctor', *flags]}; runpy.run_module('sandbox', run_name='__main__')"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
     return done.returncode, done.stdout + done.stderr
@@ -57,7 +58,7 @@ def without_unshare() -> None:
     [
         ("as_it_is", 0, ["jail    works", "forks   work"]),
         ("with_a_filter_that_asks", 0, ["jail    works", "forks   refused: no session can be forked here"]),
-        ("without_unshare", 1, ["jail    does not work"]),
+        ("without_unshare", 1, ["jail    does not work", "docs/containers.md"]),
     ],
 )
 def test_the_doctor_says_what_works_here(before: str, code: int, says: list[str]) -> None:
@@ -65,3 +66,16 @@ def test_the_doctor_says_what_works_here(before: str, code: int, says: list[str]
     assert exit_code == code, said
     assert all(words in said for words in says), said
     assert "Traceback" not in said
+
+
+@pytest.mark.parametrize(("before", "code"), [("as_it_is", 0), ("with_a_filter_that_asks", 0), ("without_unshare", 1)])
+def test_the_doctor_says_the_same_as_json(before: str, code: int) -> None:
+    exit_code, said = _doctor(before, "--json")
+    assert exit_code == code, said
+    (line,) = said.splitlines()
+    found = json.loads(line)
+    assert found["user"] == 0
+    assert found["jail"]["works"] == (code == 0)
+    assert found["forks"]["works"] == (before == "as_it_is")
+    assert {"name", "found", "detail", "remedy", "needed"} == set(found["checks"][0])
+    assert [check["name"] for check in found["checks"] if check["needed"] and not check["found"]] == []
