@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -104,6 +105,8 @@ class TransformersModel:
         self._tokenizer: Any = chat.tokenizer
         self._waiting: list[_Request] = []
         self._worker: asyncio.Task[None] | None = None
+        # One for all batches: the allocator keeps for each thread what a batch has taken there, a gigabyte and more.
+        self._thread = ThreadPoolExecutor(1, "model")
         self.chat = chat
         self.context_tokens: int = engine["context_tokens"]
         self.cache_tokens = 2 * _BATCH * self.context_tokens
@@ -126,7 +129,7 @@ class TransformersModel:
             alike = [request for request in waiting if request.tools == waiting[0].tools][:_BATCH]
             self._waiting = [request for request in waiting if not any(request is one for one in alike)]
             try:
-                answers = await asyncio.to_thread(self._batch, alike)
+                answers = await asyncio.get_running_loop().run_in_executor(self._thread, self._batch, alike)
             except RuntimeError as error:  # torch: out of memory, a device error
                 for request in alike:
                     if not request.answer.done():
@@ -197,4 +200,5 @@ class TransformersModel:
         """See `Model.close`."""
         if self._worker is not None:
             await asyncio.gather(self._worker, return_exceptions=True)
+        self._thread.shutdown()
         self._model = None

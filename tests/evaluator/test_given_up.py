@@ -1,8 +1,10 @@
-"""A model that nobody waits for any longer stops: Ctrl-C does not last as long as all that was asked for."""
+"""A transformers model lets go: of what nobody waits for any longer, after Ctrl-C, and of the memory of a batch."""
 
 from __future__ import annotations
 
 import asyncio
+import threading
+import time
 from pathlib import Path
 
 import torch
@@ -54,3 +56,20 @@ def test_transformers_stops_within_a_token_when_its_callers_are_gone(tmp_path: P
 
     # One is under way, another may have begun before the cancelling was seen.
     assert asyncio.run(scenario()) <= 2
+
+
+def test_one_thread_computes_all_batches_whatever_others_are_idle(tmp_path: Path) -> None:
+    """The allocator keeps for each thread what a batch has taken there: by six threads six times as much."""
+    _speechless(tmp_path)
+    model = open_transformers(str(tmp_path), ModelOptions())
+    threads: set[int] = set()
+    model._model.register_forward_hook(lambda *_: threads.add(threading.get_ident()))
+
+    async def scenario() -> None:
+        await asyncio.gather(*(asyncio.to_thread(time.sleep, 0.1) for _ in range(4)))
+        for n in range(12):
+            await model.generate(str(n), [5, 6, 7], max_tokens=1, tools=True, sampling=Sampling())
+        await model.close()
+
+    asyncio.run(scenario())
+    assert len(threads) == 1
