@@ -23,6 +23,7 @@ from improve.config import GrpoConfig, same_learning
 from improve.explore import Exploration, Explorer, has_signal, part_means, scores
 from improve.problems import read_problems
 from improve.record import UpdateRecord
+from sandbox.command import uninterrupted
 from sandbox.errors import InputError
 from trainer.run_folder import RUN, same_run
 
@@ -70,13 +71,14 @@ def grpo(config: GrpoConfig) -> int:
 
 def learn_from(explorer: Explorer, config: GrpoConfig) -> tuple[dict[str, str], dict[str, object]]:
     """All updates that are left; the hashes of the exported model's files, and what the manifest says."""
-    from trainer.full_disk import full_disk_in_one_line
-    from trainer.grpo import Objective
-    from trainer.log import Log, read_log
-    from trainer.policy import Policy
-    from trainer.short_memory import short_memory_in_one_line
-    from trainer.trackers import open_tracker
-    from trainer.world import join
+    with uninterrupted():
+        from trainer.full_disk import full_disk_in_one_line
+        from trainer.grpo import Objective
+        from trainer.log import Log, read_log
+        from trainer.policy import Policy
+        from trainer.short_memory import short_memory_in_one_line
+        from trainer.trackers import open_tracker
+        from trainer.world import join
 
     training = config.training()
     objective = Objective(

@@ -14,7 +14,7 @@ import runpy
 import signal
 import sys
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from sandbox import flags
@@ -93,6 +93,19 @@ def _requirements() -> list[str] | None:
         if not Path(str(found.locate_file("pyproject.toml"))).exists():
             return found.requires or []
     return None
+
+
+@contextlib.contextmanager
+def uninterrupted() -> Iterator[None]:
+    """Ctrl-C and SIGTERM wait for the end of the block.
+
+    For imports that take seconds: a library whose import is broken off may answer with any error, and not with that.
+    """
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGTERM})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 # What a disk or a name is to blame for, beside files that are not there or not allowed.

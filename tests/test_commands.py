@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+
+from sandbox.command import uninterrupted
 
 ROOT = Path(__file__).parents[1]
 # Makes an installed package unknown to the process that imports this, and to those that it starts by `python -m`.
@@ -99,3 +102,18 @@ def test_what_the_script_says_of_itself(tmp_path: Path, arguments: list[str], co
     done = run(tmp_path, *SCRIPT, *arguments)
     assert done.returncode == code
     assert said in done.stdout + done.stderr
+
+
+def test_an_interruption_waits_for_the_end_of_imports() -> None:
+    """Libraries that are broken off while they are imported answer with any error: numpy with a RecursionError."""
+    reached: list[str] = []
+
+    def imports() -> None:
+        with uninterrupted():
+            os.kill(os.getpid(), signal.SIGINT)
+            reached.append("the end of the block")
+        reached.append("what follows it")
+
+    with pytest.raises(KeyboardInterrupt):
+        imports()
+    assert reached == ["the end of the block"]

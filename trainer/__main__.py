@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from sandbox.command import run_command
+from sandbox.command import run_command, uninterrupted
 from trainer.arguments import parse_config, parser
 from trainer.run_folder import claim, drop_checkpoints
 
@@ -15,7 +15,8 @@ def main(argv: list[str]) -> int:
         drop_checkpoints(config)
         print(f"{config.out} is already trained with these settings")
         return 0
-    from trainer.train import train  # torch: only when there is something to do
+    with uninterrupted():
+        from trainer.train import train  # torch: only when there is something to do
 
     return train(config)
 

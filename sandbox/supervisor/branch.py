@@ -31,7 +31,9 @@ from sandbox.jail.proc import Watch
 
 FORK_SECONDS = 2.0  # a session that has not forked by then will not
 COPY_SECONDS = 20.0  # the files are not copied by then: 100 MiB in 16,000 files take one second
-_SETTLED_SECONDS = 0.1  # by then a new branch has put its line in place
+# By then a session has closed what came along and put its line in place: one that has said something, and one that has
+# not yet, which on a busy machine may not have been let run.
+_SETTLED_SECONDS, _NEW_SECONDS = 0.1, 1.5
 _END_SECONDS = 10.0  # the kernel ends what is in a pid namespace within milliseconds
 _SO_PASSPIDFD, _SCM_PIDFD = 76, 4  # Linux 6.5; Python has no names for them
 _SHARED = re.compile(r" .w.s [0-9a-f]{8} ")
@@ -88,9 +90,15 @@ class Furnisher:
         with theirs:
             self._pid = namespaces.fork(child)
 
-    def begin(self, session: int, line: socket.socket, parent: namespaces.Jail | Branch) -> None:
-        """Fork the session that /proc calls `session`, which reads `line`."""
-        settings = {"uid": parent.uid, "gid": parent.gid, "userns": parent.userns, "file_bytes": parent.file_bytes}
+    def begin(self, session: int, line: socket.socket, parent: namespaces.Jail | Branch, *, spoke: bool) -> None:
+        """Fork the session that /proc calls `session`, which reads `line`; `spoke`: it has said something there."""
+        settings: dict[str, float] = {
+            "uid": parent.uid,
+            "gid": parent.gid,
+            "userns": parent.userns,
+            "file_bytes": parent.file_bytes,
+        }
+        settings["patience"] = _SETTLED_SECONDS if spoke else _NEW_SECONDS
         wire.send(self.line, {"session": session, **settings}, [parent.pidfd, parent.box, line.fileno()])
 
     def close(self) -> None:
@@ -108,7 +116,7 @@ def _fork_and_furnish(line: socket.socket, watch: Watch, proc: int) -> NoReturn:
     message, (parent, parents_box, sessions_line) = begun
     try:
         session = message["session"]
-        refuse_if_entangled(watch, session)
+        refuse_if_entangled(watch, session, message["patience"])
         branch = ask_for_branch(socket.socket(fileno=sessions_line))
         shares = _shares_memory(watch, session, parents_box)  # the session forks meanwhile, and maps nothing
         init, init_fd = hear(branch, "init")
@@ -128,9 +136,12 @@ def _fork_and_furnish(line: socket.socket, watch: Watch, proc: int) -> NoReturn:
     os._exit(0)
 
 
-def refuse_if_entangled(watch: Watch, number: int) -> None:
-    """Raise `SessionBusy` if the process that /proc calls `number` has what a fork would lose or could not part."""
-    deadline = time.monotonic() + _SETTLED_SECONDS
+def refuse_if_entangled(watch: Watch, number: int, patience: float) -> None:
+    """Raise `SessionBusy` if the process that /proc calls `number` has what a fork would lose or could not part.
+
+    It is looked at again for `patience` seconds.
+    """
+    deadline = time.monotonic() + patience
     while (why := _entanglement(watch, number)) is not None:
         if time.monotonic() > deadline:
             raise SessionBusy(why)

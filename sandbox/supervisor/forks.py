@@ -82,7 +82,7 @@ class Forks:
             raise SessionLost(_LOST)
         furnisher, self._ready = self._ready or Furnisher(self._host.proc), None
         try:
-            furnisher.begin(parent.numbers[0], parent.line, parent.jail)
+            furnisher.begin(parent.numbers[0], parent.line, parent.jail, spoke=parent.spoke)
         except OSError:
             furnisher.close()
             raise

@@ -46,7 +46,7 @@ async def healthy_within(url: str, seconds: float) -> None:
 
 
 def attack(test: Any) -> None:
-    asyncio.run(asyncio.wait_for(test(), 30))
+    asyncio.run(asyncio.wait_for(test(), 90))
 
 
 @pytest.mark.parametrize(
