@@ -97,15 +97,20 @@ def _requirements() -> list[str] | None:
 
 @contextlib.contextmanager
 def uninterrupted() -> Iterator[None]:
-    """Ctrl-C and SIGTERM wait for the end of the block.
+    """Ctrl-C and SIGTERM, as `run_command` has them, wait for the end of the block. For the main thread.
 
     For imports that take seconds: a library whose import is broken off may answer with any error, and not with that.
+    By a handler, not by the thread's mask: the kernel gives a signal to any thread that lets it in, and there may be
+    others.
     """
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGTERM})
+    heard: list[int] = []
+    before = signal.signal(signal.SIGINT, lambda number, _: heard.append(number))
     try:
         yield
     finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+        signal.signal(signal.SIGINT, before)
+        if heard:
+            signal.raise_signal(signal.SIGINT)
 
 
 # What a disk or a name is to blame for, beside files that are not there or not allowed.

@@ -6,6 +6,8 @@ import os
 import signal
 import subprocess
 import sys
+import threading
+import time
 from pathlib import Path
 
 import pytest
@@ -105,15 +107,22 @@ def test_what_the_script_says_of_itself(tmp_path: Path, arguments: list[str], co
 
 
 def test_an_interruption_waits_for_the_end_of_imports() -> None:
-    """Libraries that are broken off while they are imported answer with any error: numpy with a RecursionError."""
+    """Libraries that are broken off while they are imported answer with any error: numpy with a RecursionError.
+
+    Also with another thread beside, which takes the signal if this one does not let it in.
+    """
     reached: list[str] = []
+    over = threading.Event()
+    threading.Thread(target=over.wait).start()
 
     def imports() -> None:
         with uninterrupted():
             os.kill(os.getpid(), signal.SIGINT)
+            time.sleep(0.2)  # until the other thread has had it
             reached.append("the end of the block")
         reached.append("what follows it")
 
     with pytest.raises(KeyboardInterrupt):
         imports()
+    over.set()
     assert reached == ["the end of the block"]

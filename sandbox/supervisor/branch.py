@@ -92,14 +92,15 @@ class Furnisher:
 
     def begin(self, session: int, line: socket.socket, parent: namespaces.Jail | Branch, *, spoke: bool) -> None:
         """Fork the session that /proc calls `session`, which reads `line`; `spoke`: it has said something there."""
-        settings: dict[str, float] = {
+        message = {
+            "session": session,
+            "patience": _SETTLED_SECONDS if spoke else _NEW_SECONDS,
             "uid": parent.uid,
             "gid": parent.gid,
             "userns": parent.userns,
             "file_bytes": parent.file_bytes,
         }
-        settings["patience"] = _SETTLED_SECONDS if spoke else _NEW_SECONDS
-        wire.send(self.line, {"session": session, **settings}, [parent.pidfd, parent.box, line.fileno()])
+        wire.send(self.line, message, [parent.pidfd, parent.box, line.fileno()])
 
     def close(self) -> None:
         """End it, however far it has come."""
