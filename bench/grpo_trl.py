@@ -25,6 +25,11 @@ VARIANTS: dict[str, tuple[dict[str, Any], bool, bool]] = {
     "no reference": ({"loss_type": "grpo", "beta": 0.0}, True, False),
     "clipped": ({"loss_type": "grpo", "beta": 0.04, "epsilon": 0.1, "epsilon_high": 0.2}, True, True),
     "dr_grpo": ({"loss_type": "dr_grpo", "beta": 0.0}, False, False),
+    "temperature": (
+        {"loss_type": "grpo", "beta": 0.04, "use_bias_correction_kl": False, "temperature": 0.7},
+        True,
+        False,
+    ),
     "dapo": ({"loss_type": "dapo", "beta": 0.0, "epsilon_high": 0.28}, True, True),
 }
 VOCABULARY, BUDGET = 300, 32
@@ -85,7 +90,7 @@ def _model(seed: int) -> Any:
     return model
 
 
-def trl_inputs(case: Case, *, deviation: bool, old: bool) -> dict[str, Any]:
+def trl_inputs(case: Case, *, deviation: bool, old: bool, temperature: float) -> dict[str, Any]:
     """What TRL's loss takes: prompts padded on the left, completions on the right."""
     every = [(prompt, *sample) for prompt, group in zip(case.prompts, case.groups, strict=True) for sample in group]
     wide, long = max(p for p, *_ in every), max(len(tokens) - p for p, tokens, *_ in every)
@@ -100,7 +105,7 @@ def trl_inputs(case: Case, *, deviation: bool, old: bool) -> dict[str, Any]:
         tools[row, :length] = torch.tensor(drawn[prompt:]).long()
         olds[row, :length][tools[row, :length].bool()] = torch.tensor(case.old[row])
         with torch.no_grad():
-            logits = case.reference(torch.tensor([tokens])).logits[0, prompt - 1 : -1].log_softmax(-1)
+            logits = (case.reference(torch.tensor([tokens])).logits[0, prompt - 1 : -1] / temperature).log_softmax(-1)
         references[row, :length] = logits.gather(1, torch.tensor(tokens[prompt:])[:, None])[:, 0]
     centred = rewards - rewards.mean(1, keepdim=True)
     advantages = centred / (rewards.std(1, keepdim=True) + 1e-4) if deviation else centred  # as TRL computes them
@@ -136,7 +141,8 @@ def main() -> None:
             )  # fmt: skip
             trainer.current_gradient_accumulation_steps = 1
             case.model.train()
-            loss = trainer._compute_loss(case.model, trl_inputs(case, deviation=deviation, old=old))
+            inputs = trl_inputs(case, deviation=deviation, old=old, temperature=settings.get("temperature", 1.0))
+            loss = trainer._compute_loss(case.model, inputs)
             loss.backward()
             norm = torch.nn.utils.get_total_norm([weight.grad for weight in case.model.parameters()])
             line = {"trl": trl.__version__, "variant": name, "loss": loss.item(), "gradient_norm": norm.item()}

@@ -1,8 +1,8 @@
 """Every setting of learning from rewards. The defaults are DeepSeekMath-RL's; each flag says its source.
 
 arXiv 2402.03300, section 4.2: 64 samples of each question, one update after each exploration, 1,024 samples in it (16
-questions), KL coefficient 0.04, rate 1e-6, solutions of 1,024 tokens. Solutions are sampled at temperature 1 from all
-tokens: from another distribution than the one that learns the gradient would be another's.
+questions), KL coefficient 0.04, rate 1e-6, solutions of 1,024 tokens. Solutions are sampled from all tokens,
+and learned at the temperature they are sampled at: from another distribution the gradient would be another's.
 
 This file loads no torch.
 """
@@ -32,6 +32,7 @@ class GrpoConfig:
     updates: Annotated[int, "explorations, each followed by one update"] = 100
     problems_per_update: Annotated[int, "problems in an exploration (2402.03300: 1,024 samples of 64 each)"] = 16
     samples: Annotated[int, "solutions of each problem: a group (2402.03300)"] = 64
+    temperature: Annotated[float, "at which solutions are sampled and learned (2402.03300 names none)"] = 1.0
     redraws: Annotated[int, "times that problems without signal are replaced by others (DAPO; 2402.03300: 0)"] = 0
     style: Annotated[Style, "in words, by a program, by turns"] = "tir"
     new_tokens: Annotated[int, "the model's own tokens in a solution (2402.03300)"] = 1024
@@ -91,6 +92,8 @@ class GrpoConfig:
             problems.append("--kl and --clip-high must be finite, --clip-low at most 1")
         if self.steps > self.problems_per_update:
             problems.append(f"--steps is {self.steps}, expected at most --problems-per-update")
+        if not 0 < self.temperature <= 10:
+            problems.append(f"--temperature is {self.temperature}, expected more than 0 to 10: samples must differ")
         if self.new_tokens >= self.row_tokens:
             problems.append(f"--new-tokens is {self.new_tokens}, expected less than --row-tokens {self.row_tokens}")
         if self.style == "cot" and self.tool_use:

@@ -210,7 +210,7 @@ class Explorer:
     ) -> None:
         """Sample what of `problems` is not in `known`, and add it there and to `file`."""
         seed = random.Random(f"{self._config.seed} update {update}").randrange(1 << 31)
-        base = Sampling(temperature=1.0, seed=seed)
+        base = Sampling(temperature=self._config.temperature, seed=seed)
         admission = Admission(self._model.cache_tokens, self._in_flight)
 
         async def one(problem: Problem, sample: int) -> None:

@@ -84,6 +84,7 @@ def learn_from(explorer: Explorer, config: GrpoConfig) -> tuple[dict[str, str], 
     objective = Objective(
         kl=config.kl, unbiased_kl=config.unbiased_kl, clip_low=config.clip_low, clip_high=config.clip_high,
         deviation=config.deviation, per=config.per, budget=config.new_tokens, steps=config.steps,
+        temperature=config.temperature,
     )  # fmt: skip
     with (
         join() as world,

@@ -52,6 +52,7 @@ class Objective:
         per: mean over each solution's tokens, then over solutions (GRPO); over all tokens (DAPO); or a sum divided by
             `budget` tokens a solution, whatever its length (Dr. GRPO).
         steps: parts into which an exploration is divided, a step each. From the second on r is not 1.
+        temperature: at which solutions were sampled; p, q and r are probabilities at it, as TRL and verl have it.
     """
 
     kl: float = 0.04
@@ -62,6 +63,7 @@ class Objective:
     per: Per = "solution"
     budget: int = 2048
     steps: int = 1
+    temperature: float = 1.0
 
 
 @dataclass(frozen=True)

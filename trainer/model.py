@@ -11,7 +11,7 @@ Any architecture of transformers is taken whose first loss is that of its own co
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
@@ -44,6 +44,7 @@ class Learner(nn.Module):
     Attributes:
         lora_scale: what the products of adapters are multiplied with; None without adapters.
         remainders: the lower halves of weights that are kept in halves; None where they are not.
+        temperature: what logits are divided by; the model's own probabilities are those at 1.
     """
 
     def __init__(self, model: Any, lora_scale: float | None = None) -> None:
@@ -51,6 +52,7 @@ class Learner(nn.Module):
         self.model = model
         self.lora_scale = lora_scale
         self.remainders: Remainders | None = None
+        self.temperature = 1.0
 
     def forward(self, batch: MicroBatch, longest: int, *, own: bool = False) -> Tensor:
         """The cross-entropy of each target, float32, shape (N,). Positions without a target never reach the head.
@@ -60,7 +62,8 @@ class Learner(nn.Module):
         if own:
             return self._own_losses(batch)
         hidden_TC = self.hidden(batch, longest)
-        return target_losses(hidden_TC[batch.where_N], head_of(self.model), batch.labels_N)
+        head = replace(head_of(self.model), temperature=self.temperature)
+        return target_losses(hidden_TC[batch.where_N], head, batch.labels_N)
 
     def next_tokens(self, batch: MicroBatch, longest: int) -> Tensor:
         """The likeliest token after each place in `where_N`, shape (N,)."""
@@ -74,7 +77,8 @@ class Learner(nn.Module):
                 logits_TV = self.model(input_ids=batch.tokens_1T, use_cache=False).logits[0]
         finally:
             self.model.set_attn_implementation(NAME)
-        return F.cross_entropy(logits_TV[batch.where_N].float(), batch.labels_N, reduction="none")
+        logits_NV = logits_TV[batch.where_N].float() / self.temperature
+        return F.cross_entropy(logits_NV, batch.labels_N, reduction="none")
 
     def hidden(self, batch: MicroBatch, longest: int) -> Tensor:
         """What the head would see, shape (T, C)."""
@@ -92,18 +96,23 @@ class Learner(nn.Module):
 
 @dataclass(frozen=True)
 class Head:
-    """What makes logits of hidden states: scale * (hidden @ weight.T + bias), bounded by a soft cap if there is one."""
+    """What makes logits of hidden states: scale * (hidden @ weight.T + bias), bounded by a soft cap if there is one.
+
+    What comes out is divided by `temperature`.
+    """
 
     weight_VC: Tensor
     bias_V: Tensor | None = None
     scale: float = 1.0
     cap: float | None = None
+    temperature: float = 1.0
 
     def logits(self, hidden_NC: Tensor) -> Tensor:
         """Float32, shape (N, V)."""
         logits_NV = F.linear(hidden_NC, self.weight_VC, self.bias_V).float()
         logits_NV = logits_NV if self.scale == 1.0 else logits_NV * self.scale
-        return logits_NV if self.cap is None else torch.tanh(logits_NV / self.cap) * self.cap
+        logits_NV = logits_NV if self.cap is None else torch.tanh(logits_NV / self.cap) * self.cap
+        return logits_NV if self.temperature == 1.0 else logits_NV / self.temperature
 
 
 def head_of(model: Any) -> Head:
@@ -130,13 +139,14 @@ def target_losses_in_pieces(hidden_NC: Tensor, head: Head, labels_N: Tensor) -> 
     their mean much better, and the gradients do not pass through it. torch's own choice of chunks, 64 targets at a
     vocabulary of 102,400, reads the head and writes its gradient 32 times for a row of 4,096 tokens.
     """
-    if head.cap is not None or (head.scale != 1.0 and head.bias_V is not None):  # torch knows neither
+    scale = head.scale / head.temperature
+    if head.cap is not None or (scale != 1.0 and head.bias_V is not None):  # torch knows neither
         parts = zip(torch.split(hidden_NC, HEAD_CHUNK), torch.split(labels_N, HEAD_CHUNK), strict=True)
         found = [checkpoint(_whole_losses, hidden, head, labels, use_reentrant=False) for hidden, labels in parts]
         return torch.cat(found)
     options = nn.LinearCrossEntropyOptions(batch_chunk_size=HEAD_CHUNK)
     return F.linear_cross_entropy(
-        hidden_NC if head.scale == 1.0 else hidden_NC * head.scale,
+        hidden_NC if scale == 1.0 else hidden_NC * scale,
         head.weight_VC,
         labels_N,
         linear_bias=head.bias_V,

@@ -55,12 +55,14 @@ class Policy:
         self.optimizer = make_optimizer(self.learner, config)
         weights = pretrained_weights(config.model, config.revision)
         load_weights(self.learner, weights, seed=config.seed)
+        self.learner.temperature = objective.temperature
         self.learner.train()
         self.reference: Learner | None = None
         if objective.kl:
             state: State = "fp32" if self.precision == torch.float32 else "bf16"
             self.reference = build_learner(model_config, world, precision=self.precision, state=state)
             load_weights(self.reference, weights)
+            self.reference.temperature = objective.temperature
             self.reference.requires_grad_(False).eval()
         self._proved = False
 

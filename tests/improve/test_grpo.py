@@ -8,10 +8,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file
-from transformers import AutoTokenizer
+from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from dataset.chat import ChatFormat
 from dataset.transcript import splice
@@ -82,6 +83,25 @@ def test_the_log_says_what_a_user_watches(done: Path) -> None:
         assert (record["clipped"], record["staleness"], record["skipped"]) == (0, 0, "")
     assert records[0]["kl"] == pytest.approx(0, abs=1e-7)
     assert records[2]["kl"] > 1e-4
+
+
+def test_solutions_are_learned_at_the_temperature_that_they_were_sampled_at(unsure: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    assert main(flags(unsure, out, "--temperature", "1.25", "--updates", "1", "--samples", "24")) == 0
+    model = AutoModelForCausalLM.from_pretrained(unsure / "model")
+    surprise, entropy = [], []
+    for rollout in rollouts(out):
+        with torch.no_grad():
+            logits = model(torch.tensor([rollout.tokens])).logits[0].double()
+        logp = (logits / 1.25).log_softmax(-1)
+        for place in (place for place, drawn in enumerate(rollout.mask) if drawn):
+            surprise.append(-logp[place - 1, rollout.tokens[place]])
+            entropy.append(-(logp[place - 1].exp() * logp[place - 1]).sum())
+    # Learned at it: the update's own numbers. Sampled at it: then what was drawn is on average as unlikely as the
+    # entropy says, which at another temperature it is not (at 1: 0.4 of it).
+    (record,) = read_log(out)
+    assert record["entropy"] == pytest.approx(float(np.mean(surprise)), rel=1e-4)
+    assert np.mean(surprise) == pytest.approx(float(np.mean(entropy)), rel=0.15)
 
 
 def test_the_model_is_another_and_the_same_command_has_nothing_left_to_do(

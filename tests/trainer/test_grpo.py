@@ -29,6 +29,7 @@ TRL = {
     "no reference": (-7.450580596923828e-09, 1.1080801486968994),
     "clipped": (0.026531409472227097, 0.9839138984680176),
     "dr_grpo": (-0.03125, 0.369112491607666),
+    "temperature": (0.016809534281492233, 1.5983948707580566),
     "dapo": (-0.1006254330277443, 1.172952651977539),
 }
 CONFIG = TrainConfig(data=Path("-"), out=Path("-"), model="-", row_tokens=96, micro_rows=2, clip=1e9)
@@ -56,6 +57,7 @@ def objective_of(variant: str) -> Objective:
     return Objective(
         kl=settings["beta"], unbiased_kl=settings.get("use_bias_correction_kl", True), clip_low=low,
         clip_high=settings.get("epsilon_high", low), deviation=deviation, per=per, budget=BUDGET,
+        temperature=settings.get("temperature", 1.0),
     )  # fmt: skip
 
 
@@ -67,6 +69,7 @@ def our_step(case: Case, variant: str, world: World) -> tuple[Sums, list[Tensor]
     """Loss, statistics and gradients of one step on the case."""
     objective, groups = objective_of(variant), sampled(case)
     learner, reference = learner_of(case.model, world), learner_of(case.reference, world)
+    learner.temperature = reference.temperature = objective.temperature
     optimizer = Kept(learner.parameters(), lr=1.0)
     if not VARIANTS[variant][2]:
         sums = learn(learner, reference, optimizer, groups, objective, CONFIG, world, rate=1.0)
@@ -88,7 +91,7 @@ def plain_loop(case: Case, variant: str) -> tuple[float, list[Tensor]]:
     """The same by the paper's formulas, sample by sample and token by token, on transformers' own logits."""
     (settings, deviation, uses_old), per = VARIANTS[variant], objective_of(variant).per
     low = settings.get("epsilon", 0.2)
-    high = settings.get("epsilon_high", low)
+    high, temperature = settings.get("epsilon_high", low), settings.get("temperature", 1.0)
     number, sums, everywhere = 0, [], 0
     for group in case.groups:
         rewards = [reward for _, _, reward in group]
@@ -96,9 +99,9 @@ def plain_loop(case: Case, variant: str) -> tuple[float, list[Tensor]]:
         spread = math.sqrt(sum((r - mean) ** 2 for r in rewards) / (len(rewards) - 1)) + 1e-4
         for tokens, drawn, reward in group:
             advantage = (reward - mean) / (spread if deviation else 1.0)
-            p = case.model(torch.tensor([tokens])).logits[0].double().log_softmax(-1)
+            p = (case.model(torch.tensor([tokens])).logits[0].double() / temperature).log_softmax(-1)
             with torch.no_grad():
-                q = case.reference(torch.tensor([tokens])).logits[0].double().log_softmax(-1)
+                q = (case.reference(torch.tensor([tokens])).logits[0].double() / temperature).log_softmax(-1)
             total, count = torch.zeros((), dtype=torch.float64), 0
             for place in range(1, len(tokens)):
                 if not drawn[place]:

@@ -319,8 +319,9 @@ def test_the_console_says_loss_by_group_speed_waste_data_wait_memory_and_mfu() -
 
 @pytest.mark.parametrize("bias", [False, True])
 @pytest.mark.parametrize(("scale", "cap"), [(1.0, None), (0.5, None), (1.0, 3.0), (2.0, 3.0)])
+@pytest.mark.parametrize("temperature", [1.0, 0.7])
 def test_the_head_in_pieces_loses_and_learns_what_the_whole_one_does(
-    bias: bool, scale: float, cap: float | None, monkeypatch: pytest.MonkeyPatch
+    bias: bool, scale: float, cap: float | None, temperature: float, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("trainer.model.HEAD_CHUNK", 256)  # three pieces, the last one shorter
     torch.manual_seed(0)
@@ -329,7 +330,7 @@ def test_the_head_in_pieces_loses_and_learns_what_the_whole_one_does(
     results = []
     for losses in (target_losses, target_losses_in_pieces):
         inputs = [x.clone().requires_grad_() for x in (hidden, head, *([shift] if bias else []))]
-        found = losses(inputs[0], Head(inputs[1], inputs[2] if bias else None, scale, cap), labels)
+        found = losses(inputs[0], Head(inputs[1], inputs[2] if bias else None, scale, cap, temperature), labels)
         (found.sum() / 13).backward()
         results.append((found.detach(), *(x.grad for x in inputs)))
     for one, other in zip(*results, strict=True):
