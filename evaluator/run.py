@@ -94,7 +94,8 @@ async def run_exams(exams: Sequence[Exam], means: Means) -> int:
 @contextmanager
 def _interruptible() -> Iterator[None]:
     """Let Ctrl-C end what holds up the event loop: asyncio would wait for it, and an engine starts for a minute."""
-    if threading.current_thread() is not threading.main_thread():
+    ignored = signal.getsignal(signal.SIGINT) is signal.SIG_IGN  # as in all that a script starts with `&`
+    if ignored or threading.current_thread() is not threading.main_thread():
         yield
         return
     before = signal.signal(signal.SIGINT, signal.default_int_handler)

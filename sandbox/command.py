@@ -97,24 +97,39 @@ def _requirements() -> list[str] | None:
 
 @contextlib.contextmanager
 def uninterrupted() -> Iterator[None]:
-    """Ctrl-C and SIGTERM, as `run_command` has them, wait for the end of the block. For the main thread.
+    """Ctrl-C and SIGTERM wait for the end of the block. For the main thread.
 
     For imports that take seconds: a library whose import is broken off may answer with any error, and not with that.
     By a handler, not by the thread's mask: the kernel gives a signal to any thread that lets it in, and there may be
     others.
     """
     heard: list[int] = []
-    before = signal.signal(signal.SIGINT, lambda number, _: heard.append(number))
+    before = {
+        number: signal.signal(number, lambda number, _: heard.append(number))
+        for number in (signal.SIGINT, signal.SIGTERM)
+        if signal.getsignal(number) is not signal.SIG_IGN
+    }
     try:
         yield
     finally:
-        signal.signal(signal.SIGINT, before)
+        for number, handler in before.items():
+            signal.signal(number, handler)
         if heard:
-            signal.raise_signal(signal.SIGINT)
+            signal.raise_signal(heard[0])
 
 
 # What a disk or a name is to blame for, beside files that are not there or not allowed.
 _DISK = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EFBIG, errno.ENAMETOOLONG, errno.ELOOP, errno.EEXIST})
+
+
+def _as_ctrl_c(*_: object) -> None:
+    """SIGTERM ends what was started, too: a model's engine outlives a parent that just vanishes.
+
+    Where Ctrl-C is ignored, as in all that a shell script starts with `&`, SIGTERM is not.
+    """
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+    signal.raise_signal(signal.SIGINT)
 
 
 def run_command(main: Callable[[list[str]], int], *, goes_on: bool = True) -> int:
@@ -125,8 +140,7 @@ def run_command(main: Callable[[list[str]], int], *, goes_on: bool = True) -> in
     command, started again, goes on where it was stopped.
     """
     if threading.current_thread() is threading.main_thread():
-        # As Ctrl-C, so that what was started is ended, too: a model's engine outlives a parent that just vanishes.
-        signal.signal(signal.SIGTERM, lambda *_: signal.raise_signal(signal.SIGINT))
+        signal.signal(signal.SIGTERM, _as_ctrl_c)
     try:
         code = main(sys.argv[1:])
         sys.stdout.flush()  # here, where a full disk or a closed pipe is told in one line
