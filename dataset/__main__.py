@@ -62,6 +62,10 @@ def parser() -> Parser:
     demo.add_argument("--test-problems", type=int, default=200, help="fresh problems for the exam")
     demo.add_argument("--seed", type=int, default=0, help="another seed makes different problems")
     demo.add_argument("--spoiled", type=float, default=0.15, help="share of solutions spoiled on purpose")
+    demo.add_argument(
+        "--by-heart", type=float, default=0.0,
+        help="share of the solutions with tools, of one or two operations, that state the result without a program",
+    )  # fmt: skip
 
     verify = commands.add_parser(
         "verify", help="run the candidates and keep the right ones", config=True,
@@ -152,6 +156,7 @@ def _build(arguments: argparse.Namespace) -> int:
             test_problems=arguments.test_problems,
             seed=arguments.seed,
             spoiled=arguments.spoiled,
+            by_heart=arguments.by_heart,
         )
         if arguments.json:
             return _print_json(manifest)

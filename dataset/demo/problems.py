@@ -134,6 +134,12 @@ def words(expression: str, numbers: Mapping[str, int], language: Language, answe
     return "\n".join([*lines, conclusion(final, language)])
 
 
+def stated(made: DemoProblem) -> tuple[Turn, ...]:
+    """The conclusion alone, as of somebody who has done the sum in their head."""
+    value = value_of(made.template.expression, made.numbers)
+    return (Turn("text", conclusion(value, made.problem.language)),)
+
+
 def tool_turns(code: str, output: int | str, answer: int, language: Language) -> tuple[Turn, ...]:
     """A sentence, a program, what it printed, and the conclusion."""
     return (

@@ -100,6 +100,22 @@ def test_a_seed_names_a_data_set_and_no_question_is_in_both_splits(tmp_path: Pat
     assert {problem.language for problem in test} == {"en", "zh"}
 
 
+def test_solutions_by_heart_are_right_and_nothing_else_changes(tmp_path: Path) -> None:
+    for name, share in (("none", 0.0), ("some", 0.7)):
+        build_demo(tmp_path / name, problems=300, test_problems=5, seed=5, spoiled=0.15, by_heart=share)
+    for file in ("problems.jsonl", "test.jsonl", "spoiled.jsonl"):
+        assert (tmp_path / "none" / file).read_bytes() == (tmp_path / "some" / file).read_bytes()
+    before, after = (lines(tmp_path / name / "candidates.jsonl") for name in ("none", "some"))
+    spoiled = {row["id"] for row in lines(tmp_path / "some" / "spoiled.jsonl")}
+    changed = [solution_from_json(new) for old, new in zip(before, after, strict=True) if old != new]
+    short = [row for row in map(solution_from_json, before) if row.style == "tir" and row.problem.level in "12"]
+    assert {row.id for row in changed} <= {row.id for row in short} - spoiled
+    assert len(changed) == pytest.approx(0.7 * 0.85 * len(short), rel=0.15)
+    for row in changed:
+        assert [turn.kind for turn in row.turns] == ["text"]
+        assert f"\\boxed{{{row.problem.answer}}}" in row.turns[0].text
+
+
 def test_verification_drops_exactly_the_spoiled_solutions(tmp_path: Path) -> None:
     build_demo(tmp_path / "problems", problems=130, test_problems=5, seed=0, spoiled=0.2)
     command = [sys.executable, "-m", "dataset", "verify", tmp_path / "problems" / "candidates.jsonl"]
