@@ -114,7 +114,7 @@ def make_rows_with_copies(path: Path, rows: int) -> None:
             if number % 100 in (33, 66):
                 row = {**last, "id": f"copy-{number}"}
             if number % 100 == 66:
-                row["question"] += " Please."
+                row = {**row, "problem": {**row["problem"], "question": "Please: " + row["problem"]["question"]}}
             write_line(file, row)
             last = row
     aside.replace(path)
