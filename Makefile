@@ -37,17 +37,17 @@ $(DEMO)/results/manifest.json: $(DEMO)/model/manifest.json
 $(DEMO)/report.html: $(DEMO)/results/manifest.json
 	$(PY) -m evaluator report $(DEMO)/results --out $@
 
-# The demo's next act: a model that was trained for too few steps is to become better by its own solutions, by expert
-# iteration and by GRPO; the control is GRPO with rewards that are given to other solutions. The exam's 400 problems are
-# new to all. These recipes were not yet run whole: docs/log.md has what was tried and what it brought.
+# The demo's next act: a model that learned from people who do short sums in their heads guesses where it could compute.
+# By its own solutions it learns to run a program, by expert iteration and by GRPO; the control is GRPO with rewards
+# that are given to other solutions. The exam's 400 problems are new to all.
 IMPROVE := runs/improve
 ROWS := --threads 1 --batch-rows 1 --row-tokens 768 --repeat --schedule linear --weight-decay 0.01 --log-every 200
-START_RECIPE := $(ROWS) --steps 1000 --learning-rate 4e-3 --warmup-steps 50 --checkpoint-every 500
-ROUNDS_RECIPE := --rounds 2 --problems-per-round 2000 --samples 2 --temperature 0.6 --rates 0:1 --keep 2 \
+START_RECIPE := $(ROWS) --steps 3000 --learning-rate 4e-3 --warmup-steps 50 --checkpoint-every 500
+ROUNDS_RECIPE := --rounds 2 --problems-per-round 2000 --samples 2 --rates 0:1 --keep 2 \
     --sample-flags "--new-tokens 96" --verify-flags "--cpu-seconds 2" --exam-flags "--new-tokens 256" \
     --train-flags "$(ROWS) --steps 250 --learning-rate 1e-3 --warmup-steps 20 --no-last-checkpoint"
 GRPO_RECIPE := --threads 1 --updates 40 --problems-per-update 32 --samples 8 --new-tokens 128 --row-tokens 768 \
-    --kl 0 --learning-rate 2e-4
+    --kl 0 --learning-rate 3e-4
 GRPO := --model $(IMPROVE)/start --problems $(IMPROVE)/problems/problems.jsonl $(GRPO_RECIPE)
 
 improve: $(IMPROVE)/rounds/manifest.json $(IMPROVE)/grpo-exam/manifest.json $(IMPROVE)/control-exam/manifest.json
@@ -55,7 +55,7 @@ improve: $(IMPROVE)/rounds/manifest.json $(IMPROVE)/grpo-exam/manifest.json $(IM
 	    --pairs
 
 $(IMPROVE)/problems/manifest.json: | setup
-	$(PY) -m dataset build demo --problems 5000 --test-problems 400 --out $(@D)
+	$(PY) -m dataset build demo --problems 5000 --test-problems 400 --by-heart 0.6 --out $(@D)
 
 $(IMPROVE)/verified/manifest.json: $(IMPROVE)/problems/manifest.json
 	$(PY) -m dataset verify $(IMPROVE)/problems/candidates.jsonl --cpu-seconds 2 --out $(@D)
