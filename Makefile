@@ -39,12 +39,14 @@ $(DEMO)/report.html: $(DEMO)/results/manifest.json
 
 # The demo's next act: a model that learned from people who do short sums in their heads guesses where it could compute.
 # By its own solutions it learns to run a program, by expert iteration and by GRPO; the control is GRPO with rewards
-# that are given to other solutions. The exam's 400 problems are new to all.
+# that are given to other solutions. The exam's 400 problems are new to all. It samples, as learning does: a greedy exam
+# of a model that is undecided tells little, since a small step turns all its answers (docs/log.md).
 IMPROVE := runs/improve
 ROWS := --threads 1 --batch-rows 1 --row-tokens 768 --repeat --schedule linear --weight-decay 0.01 --log-every 200
 START_RECIPE := $(ROWS) --steps 3000 --learning-rate 4e-3 --warmup-steps 50 --checkpoint-every 500
+EXAM := --new-tokens 256 --temperature 1 --samples 2
 ROUNDS_RECIPE := --rounds 2 --problems-per-round 2000 --samples 2 --rates 0:1 --keep 2 \
-    --sample-flags "--new-tokens 96" --verify-flags "--cpu-seconds 2" --exam-flags "--new-tokens 256" \
+    --sample-flags "--new-tokens 96" --verify-flags "--cpu-seconds 2" --exam-flags "$(EXAM)" \
     --train-flags "$(ROWS) --steps 250 --learning-rate 1e-3 --warmup-steps 20 --no-last-checkpoint"
 GRPO_RECIPE := --threads 1 --updates 40 --problems-per-update 32 --samples 8 --new-tokens 128 --row-tokens 768 \
     --kl 0 --learning-rate 3e-4
@@ -78,7 +80,7 @@ $(IMPROVE)/control/manifest.json: $(IMPROVE)/start/manifest.json
 
 $(IMPROVE)/%-exam/manifest.json: $(IMPROVE)/%/manifest.json
 	$(PY) -m evaluator run --model $(IMPROVE)/$* --name $* --benchmark demo --file $(IMPROVE)/problems/test.jsonl --tools \
-	    --new-tokens 256 --out $(@D)
+	    $(EXAM) --out $(@D)
 
 setup:
 	@./setup.sh
