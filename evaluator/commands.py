@@ -84,7 +84,7 @@ def _sample(arguments: argparse.Namespace) -> int:
     problems = load(BENCHMARKS["demo"], arguments.problems)
     exam = _exam(arguments, means, arguments.out, "problems", arguments.problems, problems, arguments.style)
     failed = asyncio.run(run_exams([exam], means))
-    _, results = read_results(arguments.out)
+    config, results = read_results(arguments.out)
     choice = Choice(
         keep=arguments.keep,
         order=arguments.order,
@@ -92,7 +92,7 @@ def _sample(arguments: argparse.Namespace) -> int:
         rates=rates(arguments.rates),
         known=read_known(arguments.known),
     )
-    found = write_candidates(arguments.out, results, style=arguments.style, choice=choice)
+    found = write_candidates(arguments.out, results, style=arguments.style, run=config.key, choice=choice)
     print("\n".join([*found.lines(), f"next: python -m dataset verify {arguments.out / CANDIDATES} --out …"]))
     return _ended(failed)
 

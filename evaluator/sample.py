@@ -86,8 +86,13 @@ def _bare(turns: Sequence[Turn]) -> str:
     return "".join(render(turns).split())
 
 
-def write_candidates(folder: Path, results: Sequence[Result], *, style: Style, choice: Choice = Choice()) -> Yield:
-    """Write the kept solutions among `results` to `candidates.jsonl` in `folder`, whole or not at all."""
+def write_candidates(
+    folder: Path, results: Sequence[Result], *, style: Style, run: str, choice: Choice = Choice()
+) -> Yield:
+    """Write the kept solutions among `results` to `candidates.jsonl` in `folder`, whole or not at all.
+
+    `run` names the sampling (`RunConfig.key`) and stands in the solutions' ids: those of several can be mixed.
+    """
     dropped: Counter[str] = Counter()
     solved: dict[str, set[str]] = defaultdict(set)
     asked: dict[str, set[str]] = defaultdict(set)
@@ -99,7 +104,7 @@ def write_candidates(folder: Path, results: Sequence[Result], *, style: Style, c
             chosen: dict[str, Solution] = {}
             share = sum(result.correct for result in several) / len(several)
             for result in choice.sorted(several):
-                solution = _solution(result, style)
+                solution = _solution(result, style, run)
                 if isinstance(solution, str):
                     dropped[solution] += 1
                 elif not choice.rates[0] <= share <= choice.rates[1]:
@@ -131,7 +136,7 @@ def _by_problem(results: Iterable[Result]) -> list[list[Result]]:
     return list(groups.values())
 
 
-def _solution(result: Result, style: Style) -> Solution | str:
+def _solution(result: Result, style: Style, run: str) -> Solution | str:
     """The sample as a solution to train on, or the reason why it is none."""
     if result.infra_error is not None:
         return "failed for our reasons"
@@ -154,7 +159,8 @@ def _solution(result: Result, style: Style) -> Solution | str:
             return "its program does not print the answer"
     if not turns or not _reads_back(turns):
         return "not in the grammar's form"
-    return Solution(id=f"{result.problem.id}/{style}/{result.sample}", problem=result.problem, style=style, turns=turns)
+    id_ = f"{result.problem.id}/{style}/{run}/{result.sample}"
+    return Solution(id=id_, problem=result.problem, style=style, turns=turns)
 
 
 def _reads_back(turns: Sequence[Turn]) -> bool:

@@ -51,7 +51,7 @@ def sampled(text: str, sample: int = 0, *, status: str = "ok", left_over: str | 
 def written(
     folder: Path, results: Sequence[Result], style: Style = "tir", choice: Choice = ANY
 ) -> tuple[Yield, list[Any]]:
-    found = write_candidates(folder, results, style=style, choice=choice)
+    found = write_candidates(folder, results, style=style, run="a1", choice=choice)
     return found, [solution_from_json(row) for _, row in read_jsonl(folder / CANDIDATES)]
 
 
@@ -89,6 +89,13 @@ def test_distinct_solutions_are_kept_up_to_a_cap_the_shortest_first(tmp_path: Pa
     assert (found.kept, found.problems) == (2, {"": (1, 1)})
 
 
+def test_solutions_of_two_samplings_can_be_mixed(tmp_path: Path) -> None:
+    for run, text in (("a1", TIR.format("7")), ("b2", TIR.format("3 + 4"))):
+        write_candidates(tmp_path / run, [sampled(text)], style="tir", run=run)
+    files = [str(tmp_path / run / CANDIDATES) for run in ("a1", "b2")]
+    assert dataset_main(["mix", *files, "--out", str(tmp_path / "mix"), "--benchmarks", "--quiet"]) == 0
+
+
 def test_a_random_choice_is_the_seeds_and_not_the_shortest(tmp_path: Path) -> None:
     texts = [TIR.format(f"7{' + 0' * n}") for n in range(8)]
     results = [sampled(text, n) for n, text in enumerate(texts)]
@@ -99,7 +106,7 @@ def test_a_random_choice_is_the_seeds_and_not_the_shortest(tmp_path: Path) -> No
     assert chosen[0] == chosen[-1]
     assert len({tuple(ids) for ids in chosen}) > 2
     _, shortest = written(tmp_path, results, choice=Choice(keep=2))
-    assert [solution.id for solution in shortest] == ["p/0/tir/0", "p/0/tir/1"]
+    assert [solution.id for solution in shortest] == ["p/0/tir/a1/0", "p/0/tir/a1/1"]
 
 
 @pytest.mark.parametrize(("rates", "kept"), [((0.0, 1.0), 2), ((0.5, 0.5), 2), ((0.6, 1.0), 0), ((0.0, 0.4), 0)])
@@ -120,7 +127,7 @@ def test_what_an_earlier_sampling_kept_is_not_kept_again(tmp_path: Path) -> None
         tmp_path, [sampled(TIR.format("3 +  4")), sampled(TIR.format("7"), 1)], choice=Choice(known=known)
     )
     assert dict(found.dropped) == {"known from an earlier sampling": 1}
-    assert [solution.id for solution in kept] == ["p/0/tir/1"]
+    assert [solution.id for solution in kept] == ["p/0/tir/a1/1"]
 
 
 def test_of_a_program_of_thought_only_the_program_is_kept(tmp_path: Path) -> None:
@@ -155,4 +162,5 @@ def test_what_sample_writes_dataset_verify_keeps(
     candidates = str(tmp_path / "sampled" / CANDIDATES)
     assert dataset_main(["verify", candidates, "--out", str(tmp_path / "verified"), "--quiet", "--workers", "1"]) == 0
     kept = [solution_from_json(row) for _, row in read_jsonl(tmp_path / "verified" / "kept.jsonl")]
-    assert [solution.id for solution in kept] == [f"t/{n}/{style}/0" for n in range(4)]
+    (run,) = {solution.id.split("/")[3] for solution in kept}
+    assert [solution.id for solution in kept] == [f"t/{n}/{style}/{run}/0" for n in range(4)]
