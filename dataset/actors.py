@@ -54,16 +54,6 @@ class _Actor:
             return "mistake", traceback.format_exc()
 
 
-@dataclass(frozen=True, slots=True)
-class _Task:
-    """A chunk on its way: its lines are in Ray's object store, and are read again from there if a worker dies."""
-
-    part: Path
-    begins: str  # file and line
-    lines: int
-    chunk: Any  # ObjectRef of the Chunk
-
-
 @dataclass(slots=True, eq=False)
 class _Worker:
     """An actor as the driver knows it; `node` is None until it has begun."""
@@ -71,7 +61,8 @@ class _Worker:
     actor: Any
     begun: Any  # ObjectRef of its Node
     node: Node | None = None
-    tasks: dict[Any, _Task] = field(default_factory=dict)  # by ObjectRef of the answer, in order
+    # By ObjectRef of the answer, in order; kept until it is here, to be given to another worker if this one dies.
+    chunks: dict[Any, Chunk] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,7 +98,7 @@ class _Crew:
         self._kind = ray.remote(num_cpus=1, max_restarts=0, max_task_retries=0)(_Actor)
         self._open_work = ray.put(open_work)
         self._workers = [self._start() for _ in range(count)]
-        self._again: deque[_Task] = deque()
+        self._again: deque[Chunk] = deque()
         self._deaths: Counter[Path | None] = Counter()  # by the part in work; None: before the worker began
 
     def _start(self) -> _Worker:
@@ -116,11 +107,10 @@ class _Crew:
 
     def work_on(self, chunks: Iterator[Chunk]) -> Iterator[tuple[int, Counts]]:
         """See `Workers.run`."""
-        tasks = map(self._task, chunks)
-        self._again.append(next(tasks))  # what is left is known before a worker has begun
-        while self._hand_out(tasks):
+        self._again.append(next(chunks))  # what is left is known before a worker has begun
+        while self._hand_out(chunks):
             awaited = {
-                ref: worker for worker in self._workers for ref in (worker.tasks if worker.node else [worker.begun])
+                ref: worker for worker in self._workers for ref in (worker.chunks if worker.node else [worker.begun])
             }
             ready, _ = self._ray.wait(list(awaited), timeout=_NO_WORKER_SECONDS)
             if not ready and not any(worker.node for worker in self._workers):
@@ -139,22 +129,20 @@ class _Crew:
                     worker.node = answer
                     self._deaths[None] = 0
                 else:
-                    yield self._finished(worker.tasks.pop(ref), answer, worker.node)
+                    yield self._finished(worker.chunks.pop(ref), answer, worker.node)
 
-    def _task(self, chunk: Chunk) -> _Task:
-        return _Task(chunk.part, f"{chunk.file}:{chunk.lines[0][0]}", len(chunk.lines), self._ray.put(chunk))
-
-    def _hand_out(self, tasks: Iterator[_Task]) -> bool:
+    def _hand_out(self, chunks: Iterator[Chunk]) -> bool:
         """Give every worker that has begun what it lacks; False once nothing is left and nothing on its way."""
         for ahead in range(_AHEAD):
             for worker in self._workers:
-                if worker.node and len(worker.tasks) <= ahead:
-                    task = self._again.popleft() if self._again else next(tasks, None)
-                    if task is not None:
-                        worker.tasks[worker.actor.work.remote(task.chunk)] = task
-        return bool(self._again) or any(worker.tasks for worker in self._workers)
+                if worker.node and len(worker.chunks) <= ahead:
+                    chunk = self._again.popleft() if self._again else next(chunks, None)
+                    if chunk is not None:
+                        # As an argument, not by `ray.put`: below 100 kB Ray sends it with the call, past its stores.
+                        worker.chunks[worker.actor.work.remote(chunk)] = chunk
+        return bool(self._again) or any(worker.chunks for worker in self._workers)
 
-    def _finished(self, task: _Task, answer: Answer, node: Node) -> tuple[int, Counts]:
+    def _finished(self, chunk: Chunk, answer: Answer, node: Node) -> tuple[int, Counts]:
         """Write the part of a chunk that was worked on."""
         if answer[0] == "sandbox":
             raise SandboxUnavailable(f"node {node.name}: {answer[1]} {GO_ON}")
@@ -163,9 +151,9 @@ class _Crew:
         if answer[0] == "mistake":
             raise RuntimeError(f"on node {node.name}:\n{answer[1]}")
         _, text, counts = answer
-        with part_file(task.part) as file:
+        with part_file(chunk.part) as file:
             file.write(text)
-        return task.lines, counts
+        return len(chunk.lines), counts
 
     def _replace(self, worker: _Worker, error: Exception) -> None:
         """Put a worker that is gone out of the crew, its chunks at the head of what is left, and start another.
@@ -176,17 +164,16 @@ class _Crew:
         """
         self._workers.remove(worker)
         self._ray.kill(worker.actor)  # it may only be out of reach: nobody awaits its answers any more
-        tasks = list(worker.tasks.values())
-        self._again.extendleft(reversed(tasks))
-        blamed = tasks[0].part if tasks else None  # the others wait behind it
+        chunks = list(worker.chunks.values())
+        self._again.extendleft(reversed(chunks))
+        blamed = chunks[0].part if chunks else None  # the others wait behind it
         self._deaths[blamed] += 1
         if self._deaths[blamed] == _MOST_DEATHS:
             last = " ".join(str(error).split())
             if blamed is None:
                 raise InputError(f"--ray: {_MOST_DEATHS} workers ended before they had begun; the last: {last}")
-            raise RuntimeError(
-                f"{_MOST_DEATHS} workers died over the chunk that begins at {tasks[0].begins}; the last: {last}"
-            )
+            begins = f"{chunks[0].file}:{chunks[0].lines[0][0]}"
+            raise RuntimeError(f"{_MOST_DEATHS} workers died over the chunk that begins at {begins}; the last: {last}")
         self._workers.append(self._start())
 
     def _no_room(self) -> str:
