@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 import signal
 import socket
+import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -38,8 +39,14 @@ def joined(address: str) -> Iterator[None]:
     _check_address(where)
     ours = signal.getsignal(signal.SIGTERM)
     try:
-        ray.init(address=where, log_to_driver=False, logging_level="ERROR")
+        with _descriptor_2_aside():
+            ray.init(address=where, log_to_driver=False, logging_level="ERROR")
     except ConnectionError as error:
+        if "Failed to connect" in str(error):  # it has greeted us, and does not answer what Ray asks
+            raise InputError(
+                f"--ray {where}: the cluster does not let us in: RAY_AUTH_TOKEN (or ~/.ray/auth_token) must be its "
+                "token, and RAY_AUTH_MODE its mode"
+            ) from None
         raise InputError(
             f"--ray {where}: no Ray cluster here ({_one_line(error)}); start one by `ray start --head`, join one by "
             "`ray start --address HOST:PORT`"
@@ -52,6 +59,20 @@ def joined(address: str) -> Iterator[None]:
         yield
     finally:
         ray.shutdown()
+
+
+@contextmanager
+def _descriptor_2_aside() -> Iterator[None]:
+    """Ray's library writes a line a second there while a token is wrong, before any of its settings holds."""
+    sys.stderr.flush()
+    ours, nothing = os.dup(2), os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nothing, 2)
+    try:
+        yield
+    finally:
+        os.dup2(ours, 2)
+        os.close(ours)
+        os.close(nothing)
 
 
 def _check_address(address: str) -> None:

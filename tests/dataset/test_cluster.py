@@ -150,6 +150,28 @@ def test_where_ray_is_not_one_line_says_so(tmp_path: Path) -> None:
     assert not (tmp_path / "out" / "manifest.json").exists()
 
 
+def test_a_cluster_that_wants_another_token_says_so_in_one_line(tmp_path: Path) -> None:
+    token, other = "ab" * 32, "cd" * 32
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    begin = [sys.executable, "-m", "ray.scripts.scripts", "start", "--head", "--port", str(port), "--num-cpus", "1"]
+    begin += ["--include-dashboard", "false", "--object-store-memory", str(STORE_BYTES), "--block"]
+    given = os.environ | {"RAY_AUTH_MODE": "token", "RAY_NUM_REDIS_GET_RETRIES": "2"}
+    quiet = subprocess.DEVNULL
+    head = subprocess.Popen(begin, env=given | {"RAY_AUTH_TOKEN": token}, stdout=quiet, stderr=quiet)
+    try:
+        arguments = ("verify", write(tmp_path / "a.jsonl", GOOD), "--ray", f"127.0.0.1:{port}", "--out")
+        right = given | {"RAY_AUTH_TOKEN": token}
+        waited_for(lambda: dataset(*arguments, tmp_path / "let-in", env=right).returncode == 0, head)
+        for wrong in ({"RAY_AUTH_TOKEN": other}, {"RAY_AUTH_MODE": "disabled"}):
+            done = dataset(*arguments, tmp_path / "out", env=right | wrong)
+            refused(done, "does not let us in")
+            assert len(done.stderr.splitlines()) == 1
+    finally:
+        head.terminate()
+        head.wait(60)
+
+
 def test_a_cluster_with_another_python_is_refused_in_one_line(nodes: Nodes, tmp_path: Path) -> None:
     from ray._common.usage.usage_constants import CLUSTER_METADATA_KEY
     from ray._private.ray_constants import KV_NAMESPACE_CLUSTER
