@@ -107,7 +107,7 @@ def uninterrupted() -> Iterator[None]:
     before = {
         number: signal.signal(number, lambda number, _: heard.append(number))
         for number in (signal.SIGINT, signal.SIGTERM)
-        if signal.getsignal(number) is not signal.SIG_IGN
+        if signal.getsignal(number) not in (signal.SIG_IGN, None)  # None: not of Python's making
     }
     try:
         yield
