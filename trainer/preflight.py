@@ -156,8 +156,11 @@ def check_resources(
     """The memory estimate, if it and the checkpoints fit. `reference_bytes` are those of a frozen model beside it.
 
     Raises:
-        InputError: the memory of a process's device, or the disk under `--out`, is too small; says what would help.
+        InputError: the memory of a process's device, or the disk under `--out`, is too small, or a compiler is missing;
+            says what would help.
     """
+    if settings.compile and world.device.type == "cpu":
+        check_compiler()
     need = memory_bytes(config, size, settings, processes=world.size, number_bytes=number_bytes) + reference_bytes
     if world.device.type == "cuda":
         have = torch.cuda.mem_get_info(world.device)[1]
@@ -190,6 +193,16 @@ def check_resources(
             f"{free / 2**30:.1f} GiB free: make room, lower --keep, or pass --no-last-checkpoint"
         )
     return need
+
+
+def check_compiler() -> None:
+    """Raise `InputError` if there is no compiler for the C++ that torch.compile writes for a CPU."""
+    name = os.environ.get("CXX", "g++")  # as torch chooses it
+    if shutil.which(name) is None:
+        raise InputError(
+            f"--compile needs a C++ compiler, and {name} is not here: install one (Debian: apt install g++), name "
+            "another in CXX, or leave the flag out"
+        )
 
 
 def check_host(size: Size, settings: TrainConfig) -> None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import shutil
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -337,8 +339,16 @@ def test_the_head_in_pieces_loses_and_learns_what_the_whole_one_does(
         torch.testing.assert_close(one, other, rtol=1e-5, atol=1e-6)
 
 
+def test_without_a_compiler_compile_is_one_line(world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CXX", "no-such-compiler")
+    with pytest.raises(InputError, match=r"--compile needs a C\+\+ compiler, and no-such-compiler is not here"):
+        check_resources(tiny(1), measure(tiny(1)), settings(tmp_path, compile=True), world, 4)
+    check_resources(tiny(1), measure(tiny(1)), settings(tmp_path), world, 4)
+
+
 # torch's own: it looks whether what it wraps has a gradient.
 @pytest.mark.filterwarnings("ignore:The .grad attribute of a Tensor:UserWarning")
+@pytest.mark.skipif(shutil.which(os.environ.get("CXX", "g++")) is None, reason="there is no C++ compiler")
 @pytest.mark.parametrize("recompute", ["none", "full"])
 def test_a_compiled_layer_learns_what_an_eager_one_does(
     recompute: Any, world: World, data: Rendered, tmp_path: Path

@@ -94,7 +94,8 @@ if __name__ == "__main__":
     parent = "import os, time; os.kill(os.getppid(), 9); time.sleep(1)"
     sample = run([("python", {"code": code}) for code in (large, parent, "print(5)")], sandbox=small)
     killed, ended, after = (message.text for message in sample.messages if message.role == "tool")
-    assert killed == "Killed\n\n", killed
+    # Where the sandbox has no control group, a limit of the process holds, and Python says so itself.
+    assert killed == "Killed\n\n" or "MemoryError" in killed, killed
     assert "files are gone" in ended, "a program's end, said to the model"
     assert after == "5\n", after
 
